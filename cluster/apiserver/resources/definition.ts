@@ -137,6 +137,12 @@ export interface SubresourceDefinition {
   handle(request: SubresourceRequest): Promise<SubresourceResponse>;
 }
 
+/** A subresource that shows the whole object and updates a part of it; GET, PUT and PATCH work as on `status`. */
+export interface ViewDefinition {
+  readonly prepareForUpdate?: (object: KubeObject, old: KubeObject, context: RequestContext) => void;
+  readonly validateUpdate?: (object: KubeObject, old: KubeObject, context: RequestContext) => FieldError[];
+}
+
 export interface ResourceVersion {
   readonly version: string;
   /** Name in the schema, e.g. `io.k8s.api.apps.v1.Deployment`. */
@@ -170,10 +176,15 @@ export interface ResourceDefinition {
   readonly validate?: (object: KubeObject, context: RequestContext) => FieldError[];
   readonly validateUpdate?: (object: KubeObject, old: KubeObject, context: RequestContext) => FieldError[];
   /** Present when the resource has a `status` subresource. */
-  readonly status?: {
-    readonly prepareForUpdate?: (object: KubeObject, old: KubeObject, context: RequestContext) => void;
-    readonly validateUpdate?: (object: KubeObject, old: KubeObject, context: RequestContext) => FieldError[];
-  };
+  readonly status?: ViewDefinition;
+  /** Further subresources of the same shape: `finalize`, `approval`, `ephemeralcontainers`, `resize`. */
+  readonly views?: Readonly<Record<string, ViewDefinition>>;
+  /** Shares the stored objects of another resource (`events` for events.k8s.io) by `fromStorage` and `toStorage`. */
+  readonly storedAs?: string;
+  /** Called in place when a delete sets `deletionTimestamp` and waits; a namespace's phase becomes Terminating. */
+  readonly markForDeletion?: (object: KubeObject) => void;
+  /** Finalizers besides `metadata.finalizers` that keep a deleted object: a namespace's `spec.finalizers`. */
+  readonly finalizers?: (object: KubeObject) => readonly string[];
   readonly scale?: ScalePaths;
   readonly subresources?: Readonly<Record<string, SubresourceDefinition>>;
   /** Answers a create of a resource that is never stored (TokenReview, SubjectAccessReview...). */
