@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The difference between two tables as the smallest nft transaction. What did not change is not named, so its
+// counters, remembered sources and established packets are undisturbed, and the cost does not grow with the table.
+
+import { renderRule } from './ruleset.ts';
+import type { Chain, ElementSet, Table } from './ruleset.ts';
+
+export interface Transaction {
+  /** Commands for one atomic `nft -f`; empty when nothing changed. */
+  readonly commands: string;
+  /**
+   * Removal of chains and sets that nothing uses after `commands`; a second transaction, because older kernels
+   * still count the use of a chain by elements deleted in the same one.
+   */
+  readonly cleanup: string;
+}
+
+/** Elements per `add element` command: a parser-friendly line length. */
+const elementsPerCommand = 512;
+
+/** From `before` to `after`; without `before` the table is replaced as a whole, whatever the kernel holds. */
+export function planTransaction(before: Table | undefined, after: Table): Transaction {
+  const table = `${after.family} ${after.name}`;
+  const lines: string[] = [];
+  const cleanup: string[] = [];
+  if (before === undefined) lines.push(`add table ${table}`, `delete table ${table}`, `add table ${table}`);
+  const oldSets = before?.sets ?? new Map<string, ElementSet>();
+  const oldChains = before?.chains ?? new Map<string, Chain>();
+
+  for (const [name, set] of after.sets) {
+    const old = oldSets.get(name);
+    if (old === undefined) lines.push(`add ${set.verdicts ? 'map' : 'set'} ${table} ${name} ${renderSet(set)}`);
+    else if (renderSet(old) !== renderSet(set))
+      throw new Error(`nft set ${table} ${name} cannot change its type in place: give the new definition another name`);
+  }
+  for (const [name, chain] of after.chains) {
+    if (!oldChains.has(name)) lines.push(`add chain ${table} ${name}${renderHook(chain)}`);
+  }
+  for (const [name, old] of oldSets) {
+    if (old.rememberSeconds !== undefined) continue;
+    const set = after.sets.get(name);
+    const gone: string[] = [];
+    for (const [key, value] of old.elements) if (set?.elements.get(key) !== value) gone.push(key);
+    pushElements(lines, `delete element ${table} ${name}`, gone);
+  }
+  for (const [name, chain] of after.chains) {
+    const old = oldChains.get(name);
+    if (old === chain) continue;
+    const rules = chain.rules.map((rule) => renderRule(rule, after.family));
+    if (old !== undefined) {
+      if (
+        sameList(
+          rules,
+          old.rules.map((rule) => renderRule(rule, after.family)),
+        )
+      )
+        continue;
+      lines.push(`flush chain ${table} ${name}`);
+    }
+    for (const rule of rules) lines.push(`add rule ${table} ${name} ${rule}`);
+  }
+  for (const [name, set] of after.sets) {
+    if (set.rememberSeconds !== undefined) continue;
+    const old = oldSets.get(name);
+    const added: string[] = [];
+    for (const [key, value] of set.elements) {
+      if (old?.elements.get(key) !== value) added.push(value === '' ? key : `${key} : ${value}`);
+    }
+    pushElements(lines, `add element ${table} ${name}`, added);
+  }
+  const goneChains = [...oldChains.keys()].filter((name) => !after.chains.has(name));
+  for (const name of goneChains) lines.push(`flush chain ${table} ${name}`);
+  for (const name of goneChains) cleanup.push(`delete chain ${table} ${name}`);
+  for (const [name, old] of oldSets) {
+    if (!after.sets.has(name)) cleanup.push(`delete ${old.verdicts ? 'map' : 'set'} ${table} ${name}`);
+  }
+  return { commands: joined(lines), cleanup: joined(cleanup) };
+}
+
+function renderSet(set: ElementSet): string {
+  const type = `type ${set.key.join(' . ')}${set.verdicts ? ' : verdict' : ''};`;
+  return set.rememberSeconds === undefined
+    ? `{ ${type} }`
+    : `{ ${type} flags dynamic,timeout; timeout ${set.rememberSeconds}s; }`;
+}
+
+function renderHook({ hook }: Chain): string {
+  return hook === undefined ? '' : ` { type ${hook.type} hook ${hook.at} priority ${hook.priority}; policy accept; }`;
+}
+
+function pushElements(lines: string[], command: string, elements: readonly string[]): void {
+  for (let start = 0; start < elements.length; start += elementsPerCommand) {
+    lines.push(`${command} { ${elements.slice(start, start + elementsPerCommand).join(', ')} }`);
+  }
+}
+
+function sameList(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((line, index) => line === right[index]);
+}
+
+function joined(lines: readonly string[]): string {
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+}
