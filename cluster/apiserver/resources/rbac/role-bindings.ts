@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// RoleBindings.
+import type { RoleBinding } from '../../../machinery/api-types.ts';
+import { define } from '../define.ts';
+
+export const roleBindings = define<RoleBinding>({
+  group: 'rbac.authorization.k8s.io',
+  plural: 'rolebindings',
+  kind: 'RoleBinding',
+  namespaced: true,
+});

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Roles.
+import type { Role } from '../../../machinery/api-types.ts';
+import { define } from '../define.ts';
+
+export const roles = define<Role>({
+  group: 'rbac.authorization.k8s.io',
+  plural: 'roles',
+  kind: 'Role',
+  namespaced: true,
+});
