@@ -40,6 +40,8 @@ export interface GoPackage {
   readonly types: ReadonlyMap<string, GoDeclaration>;
   /** Constants with a named string type: type name to its values in source order. */
   readonly enums: ReadonlyMap<string, readonly string[]>;
+  /** The same constants by their own name. */
+  readonly constants: ReadonlyMap<string, string>;
 }
 
 const SCALARS = new Set([
@@ -60,6 +62,7 @@ const SCALARS = new Set([
 export function parseGoPackage(path: string, sources: readonly string[]): GoPackage {
   const types = new Map<string, GoDeclaration>();
   const enums = new Map<string, string[]>();
+  const constants = new Map<string, string>();
   for (const source of sources) {
     const imports = parseImports(source);
     const lines = source
@@ -88,17 +91,19 @@ export function parseGoPackage(path: string, sources: readonly string[]): GoPack
           types.set(alias[1], { name: alias[1], doc, markers, alias: parseType(alias[2], path, imports).type });
         }
         const constant =
-          /^\s+\w+\s+(\w+)\s*=\s*"([^"]*)"/.exec(line) ?? /^const \w+\s+(\w+)\s*=\s*"([^"]*)"/.exec(line);
-        if (constant?.[1] !== undefined && constant[2] !== undefined) {
-          const values = enums.get(constant[1]) ?? [];
-          values.push(constant[2]);
-          enums.set(constant[1], values);
+          /^\s+(\w+)\s+(\w+)\s*=\s*"([^"]*)"/.exec(line) ?? /^const (\w+)\s+(\w+)\s*=\s*"([^"]*)"/.exec(line);
+        const [, name, typeName, value] = constant ?? [];
+        if (name !== undefined && typeName !== undefined && value !== undefined) {
+          constants.set(name, value);
+          const values = enums.get(typeName) ?? [];
+          values.push(value);
+          enums.set(typeName, values);
         }
       }
       comment = [];
     }
   }
-  return { path, types, enums };
+  return { path, types, enums, constants };
 }
 
 function parseImports(source: string): ReadonlyMap<string, string> {
