@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Implements suites/kube-clients.ts on @kubernetes/client-node: typed APIs, raw requests, exec and watch over one connection pool. */
+import { PassThrough, Readable } from 'node:stream';
+import {
+  ApiException,
+  ApiextensionsV1Api,
+  AppsV1Api,
+  AuthenticationV1Api,
+  AuthorizationV1Api,
+  AutoscalingV2Api,
+  BatchV1Api,
+  CertificatesV1Api,
+  CoordinationV1Api,
+  CoreV1Api,
+  CustomObjectsApi,
+  DiscoveryV1Api,
+  EventsV1Api,
+  Exec,
+  IsomorphicFetchHttpLibrary,
+  type KubeConfig,
+  type KubernetesObject,
+  KubernetesObjectApi,
+  NetworkingV1Api,
+  NodeV1Api,
+  PolicyV1Api,
+  RbacAuthorizationV1Api,
+  RequestContext,
+  type ResponseContext,
+  SchedulingV1Api,
+  StorageV1Api,
+  type V1Status,
+} from '@kubernetes/client-node';
+import { InconclusiveError } from '../../suites/case.ts';
+import type {
+  ExecResult,
+  ExecTarget,
+  KubeClients,
+  RawRequest,
+  RawResponse,
+  WatchEvent,
+  WatchOptions,
+} from '../../suites/kube-clients.ts';
+import { waitForObject } from './wait-for-object.ts';
+
+const requestTimeoutMs = 30_000;
+const http = new IsomorphicFetchHttpLibrary();
+
+export function createKubeClients(config: KubeConfig): KubeClients {
+  const clients: KubeClients = {
+    config,
+    core: config.makeApiClient(CoreV1Api),
+    apps: config.makeApiClient(AppsV1Api),
+    batch: config.makeApiClient(BatchV1Api),
+    networking: config.makeApiClient(NetworkingV1Api),
+    discovery: config.makeApiClient(DiscoveryV1Api),
+    storage: config.makeApiClient(StorageV1Api),
+    rbac: config.makeApiClient(RbacAuthorizationV1Api),
+    policy: config.makeApiClient(PolicyV1Api),
+    scheduling: config.makeApiClient(SchedulingV1Api),
+    coordination: config.makeApiClient(CoordinationV1Api),
+    autoscaling: config.makeApiClient(AutoscalingV2Api),
+    certificates: config.makeApiClient(CertificatesV1Api),
+    authentication: config.makeApiClient(AuthenticationV1Api),
+    authorization: config.makeApiClient(AuthorizationV1Api),
+    apiextensions: config.makeApiClient(ApiextensionsV1Api),
+    events: config.makeApiClient(EventsV1Api),
+    node: config.makeApiClient(NodeV1Api),
+    custom: config.makeApiClient(CustomObjectsApi),
+    objects: KubernetesObjectApi.makeApiClient(config),
+    request: (request) => sendRequest(config, request),
+    exec: (command, target) => execInPod(config, command, target),
+    watch: <T extends KubernetesObject>(path: string, options: WatchOptions) => watchPath<T>(config, path, options),
+    waitForObject: (reference, condition, options) => waitForObject(clients, reference, { ...options, condition }),
+  };
+  return clients;
+}
+
+async function sendRequest(config: KubeConfig, request: RawRequest): Promise<RawResponse> {
+  const timeout = AbortSignal.timeout(request.timeoutMs ?? requestTimeoutMs);
+  const signal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout]);
+  const response = await open(config, request, signal);
+  const body = Buffer.from(await new Response(response.body.stream()).arrayBuffer());
+  return {
+    status: response.httpStatusCode,
+    headers: response.headers,
+    body,
+    json: () => {
+      try {
+        return JSON.parse(body.toString()) as unknown;
+      } catch {
+        throw new SyntaxError(
+          `${request.method ?? 'GET'} ${request.path} answered ${response.httpStatusCode} with something that is not JSON: ${body.toString().slice(0, 200)}`,
+        );
+      }
+    },
+  };
+}
+
+async function open(config: KubeConfig, request: RawRequest, signal: AbortSignal): Promise<ResponseContext> {
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) throw new InconclusiveError('the kubeconfig has no current cluster');
+  const context = new RequestContext(cluster.server.replace(/\/$/, '') + request.path, request.method ?? 'GET');
+  await config.applySecurityAuthentication(context);
+  context.setHeaderParam('Accept', 'application/json');
+  context.setHeaderParam('User-Agent', 'plumb');
+  if (request.body !== undefined) {
+    context.setHeaderParam('Content-Type', 'application/json');
+    // undici takes bytes too; client-node's type does not know.
+    context.setBody((isRaw(request.body) ? request.body : JSON.stringify(request.body)) as string);
+  }
+  for (const [name, value] of Object.entries(request.headers ?? {})) {
+    for (const given of ['Accept', 'User-Agent', 'Content-Type']) {
+      if (name.toLowerCase() === given.toLowerCase()) Reflect.deleteProperty(context.getHeaders(), given);
+    }
+    context.setHeaderParam(name, value);
+  }
+  context.setSignal(signal);
+  return http.send(context).toPromise();
+}
+
+function isRaw(body: unknown): boolean {
+  return typeof body === 'string' || body instanceof Uint8Array;
+}
+
+async function execInPod(config: KubeConfig, command: readonly string[], target: ExecTarget): Promise<ExecResult> {
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  const collected = [collect(stdout), collect(stderr)] as const;
+  const timeout = AbortSignal.timeout(target.timeoutMs ?? requestTimeoutMs);
+  const signal = target.signal === undefined ? timeout : AbortSignal.any([target.signal, timeout]);
+  const where = `exec in pod ${target.namespace}/${target.pod} (${command.join(' ')})`;
+
+  const status = await new Promise<V1Status>((resolve, reject) => {
+    const stdin = target.stdin === undefined ? null : Readable.from([Buffer.from(target.stdin)]);
+    let settled = false;
+    const settle = (act: () => void): void => {
+      settled = true;
+      act();
+    };
+    new Exec(config)
+      .exec(
+        target.namespace,
+        target.pod,
+        target.container ?? '',
+        [...command],
+        stdout,
+        stderr,
+        stdin,
+        false,
+        (result) => settle(() => resolve(result)),
+      )
+      .then((socket) => {
+        const stop = (): void => {
+          settle(() =>
+            reject(new InconclusiveError(`${where}: no end within ${target.timeoutMs ?? requestTimeoutMs} ms`)),
+          );
+          socket.terminate?.();
+        };
+        signal.addEventListener('abort', stop, { once: true });
+        socket.addEventListener('close', () => {
+          signal.removeEventListener('abort', stop);
+          if (!settled)
+            settle(() => reject(new InconclusiveError(`${where}: the connection ended without an exit status`)));
+        });
+      })
+      .catch((error: unknown) => settle(() => reject(execFailure(where, error))));
+  });
+  stdout.end();
+  stderr.end();
+  return { stdout: await collected[0], stderr: await collected[1], exitCode: exitCodeOf(status, where) };
+}
+
+/** The WebSocket library rejects with an ErrorEvent or an Error, depending on where it broke. */
+function execFailure(where: string, error: unknown): Error {
+  const message =
+    typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error);
+  return new InconclusiveError(`${where}: ${message}`, { cause: error });
+}
+
+function exitCodeOf(status: V1Status, where: string): number {
+  if (status.status === 'Success') return 0;
+  const cause = status.details?.causes?.find((candidate) => candidate.reason === 'ExitCode');
+  const code = Number(cause?.message);
+  if (!Number.isInteger(code)) throw new InconclusiveError(`${where}: ${status.message ?? JSON.stringify(status)}`);
+  return code;
+}
+
+async function collect(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString();
+}
+
+async function* watchPath<T extends KubernetesObject>(
+  config: KubeConfig,
+  path: string,
+  options: WatchOptions,
+): AsyncGenerator<WatchEvent<T>> {
+  const query = new URLSearchParams({ watch: 'true', allowWatchBookmarks: 'true' });
+  for (const [name, value] of Object.entries(options.query ?? {})) query.set(name, String(value));
+  const separator = path.includes('?') ? '&' : '?';
+  const response = await open(config, { path: `${path}${separator}${query.toString()}` }, options.signal);
+  if (response.httpStatusCode !== 200) {
+    const text = await response.body.text();
+    throw new ApiException(response.httpStatusCode, `watch ${path}`, text, response.headers);
+  }
+  const stream = response.body.stream();
+  if (stream === null) return;
+  const decoder = new TextDecoder();
+  let rest = '';
+  try {
+    for await (const chunk of stream as unknown as AsyncIterable<Uint8Array>) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line !== '') yield JSON.parse(line) as WatchEvent<T>;
+    }
+  } catch (error) {
+    if (!options.signal.aborted) throw error;
+  }
+}
