@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CNI network list by which the container runtime wires pods: `ptp` gives each pod a routed veth (so that every
+// packet of a pod passes the node's forward hook, also to a neighbour on the same node), `host-local` takes addresses
+// from the node's podCIDR, `portmap` serves hostPort.
+
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+export interface CniOptions {
+  readonly podCIDRs: readonly string[];
+  readonly mtu: number;
+}
+
+export const networkName = 'plumb';
+const fileName = '10-plumb.conflist';
+
+/** The network list as a value. */
+export function cniConfig({ podCIDRs, mtu }: CniOptions): object {
+  return {
+    cniVersion: '1.0.0',
+    name: networkName,
+    plugins: [
+      {
+        type: 'ptp',
+        mtu,
+        ipMasq: false,
+        ipam: {
+          type: 'host-local',
+          ranges: podCIDRs.map((subnet) => [{ subnet }]),
+          routes: podCIDRs.map((cidr) => ({ dst: cidr.includes(':') ? '::/0' : '0.0.0.0/0' })),
+        },
+      },
+      { type: 'portmap', capabilities: { portMappings: true } },
+    ],
+  };
+}
+
+/** Writes the file if its content differs, in one step, since the runtime may read it at any moment. */
+export async function writeCniConfig(directory: string, options: CniOptions): Promise<'written' | 'unchanged'> {
+  const path = join(directory, fileName);
+  const text = `${JSON.stringify(cniConfig(options), undefined, 2)}\n`;
+  const before = await readFile(path, 'utf8').catch(() => undefined);
+  if (before === text) return 'unchanged';
+  await mkdir(directory, { recursive: true });
+  // The runtime looks at *.conf, *.conflist and *.json only, so the unfinished file is invisible to it.
+  const unfinished = join(directory, `.${fileName}.new`);
+  await writeFile(unfinished, text, { mode: 0o644 });
+  await rename(unfinished, path);
+  return 'written';
+}

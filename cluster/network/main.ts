@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// The network agent of one node: pod addresses by CNI, routes to other nodes' pods, source translation towards the
+// outside, and network policy. The CNI configuration, which makes the node Ready, is written last: a pod cannot start
+// before the rules that will guard it are in force. All rules stay when the process ends.
+
+import { readFile, writeFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
+
+import { Client } from '../machinery/client.ts';
+import { FlagError, parseFlags } from '../machinery/flags.ts';
+import { startHealthServer } from '../machinery/health-server.ts';
+import { Informer } from '../machinery/informer.ts';
+import { logger, setVerbosity } from '../machinery/log.ts';
+import { resources } from '../machinery/resources.ts';
+import { writeCniConfig } from './cni-config.ts';
+import { masqueradeTable } from './masquerade.ts';
+import { LiveTable } from './nft/live-table.ts';
+import { SyncLoop } from './nft/sync-loop.ts';
+import { desiredRoutes, internalAddresses, podCIDRsOf, reconcileRoutes } from './routes.ts';
+import type { Node } from '../machinery/api-types.ts';
+
+const flagSpec = {
+  kubeconfig: { type: 'string', required: true, description: 'kubeconfig file with the right to watch Nodes and Pods' },
+  'node-name': { type: 'string', required: true, description: 'name of the Node that this process serves' },
+  'cluster-cidr': { type: 'list', description: 'addresses of all pods: no source translation inside' },
+  'cni-conf-dir': { type: 'string', default: '/etc/cni/net.d', description: 'where the runtime looks for networks' },
+  'healthz-bind-address': {
+    type: 'string',
+    default: '127.0.0.1:10259',
+    description: 'address of /healthz and /metrics',
+  },
+  v: { type: 'number', default: 0, description: 'log verbosity' },
+} as const;
+
+const log = logger('network-agent');
+/** Routes and rules are compared with the kernel this often even when nothing changed: others may have damaged them. */
+const recheckMs = 30_000;
+
+async function main(): Promise<void> {
+  const flags = parseFlags(process.argv.slice(2), flagSpec);
+  setVerbosity(flags.v);
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+  const nodeName = flags['node-name'];
+  const client = Client.fromKubeconfig(flags.kubeconfig, { userAgent: 'network-agent' });
+  const nodes = new Informer<Node>(client, resources.nodes, { transform: leanNode });
+  const masquerade = new LiveTable();
+  let configured = false;
+  let lastError: unknown = new Error('this node has no podCIDR yet; the controller-manager assigns it');
+
+  const loop = new SyncLoop({
+    settleMs: 2,
+    retryMs: 1000,
+    run: async () => {
+      const all = nodes.list();
+      const self = nodes.get(nodeName);
+      const podCIDRs = self === undefined ? [] : podCIDRsOf(self);
+      if (self === undefined || podCIDRs.length === 0) return undefined;
+      await enableForwarding(podCIDRs);
+      const done = await reconcileRoutes(desiredRoutes(all, nodeName), (error) => log.warn('route not set', { error }));
+      for (const { verb, route } of done)
+        log.info(`route ${verb}`, { to: route.destination, via: route.via ?? 'none' });
+      await masquerade.apply(
+        masqueradeTable({
+          podCIDRs,
+          clusterCIDRs: flags['cluster-cidr'],
+          nodeAddresses: all.flatMap(internalAddresses),
+        }),
+      );
+      const mtu = await linkMtu(internalAddresses(self));
+      const written = await writeCniConfig(flags['cni-conf-dir'], { podCIDRs, mtu });
+      if (written === 'written') log.info('CNI configuration written', { podCIDRs, mtu });
+      configured = true;
+      lastError = undefined;
+      return recheckMs;
+    },
+    onError: (error) => {
+      lastError = error;
+      log.error('the network could not be brought up to date, trying again in 1 s', error);
+    },
+  });
+  nodes.onChange(() => {
+    if (nodes.synced) loop.request();
+  });
+  await startHealthServer(
+    {
+      address: flags['healthz-bind-address'],
+      checks: {
+        network: () => {
+          if (!configured || lastError !== undefined)
+            throw new Error('the network is not up to date', { cause: lastError });
+        },
+      },
+    },
+    stop.signal,
+  );
+  await nodes.start(stop.signal);
+  loop.request();
+  if (!stop.signal.aborted) {
+    await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+  await loop.stop();
+  client.close();
+}
+
+/** The node routes between its pods and the rest. Written only where it is off: /proc/sys may be read-only. */
+async function enableForwarding(podCIDRs: readonly string[]): Promise<void> {
+  const paths = ['/proc/sys/net/ipv4/ip_forward'];
+  if (podCIDRs.some((cidr) => cidr.includes(':'))) paths.push('/proc/sys/net/ipv6/conf/all/forwarding');
+  for (const path of paths) {
+    if ((await readFile(path, 'utf8')).trim() === '0') await writeFile(path, '1\n');
+  }
+}
+
+/** MTU of the link that carries the node's address: pods are routed through it without any header of ours. */
+async function linkMtu(addresses: readonly string[]): Promise<number> {
+  for (const [link, own] of Object.entries(networkInterfaces())) {
+    if (own?.some(({ address }) => addresses.includes(address)) !== true) continue;
+    return Number((await readFile(`/sys/class/net/${link}/mtu`, 'utf8')).trim());
+  }
+  throw new Error(
+    `no link of this host has the node's InternalIP (${addresses.join(', ') || 'none set'}); check the kubelet's --node-ip`,
+  );
+}
+
+/** What routes depend on; heartbeats then change nothing. */
+function leanNode({ metadata, spec, status }: Node): Node {
+  const { name, uid, resourceVersion, labels } = metadata;
+  return {
+    metadata: {
+      ...(name && { name }),
+      ...(uid && { uid }),
+      ...(resourceVersion && { resourceVersion }),
+      ...(labels && { labels }),
+    },
+    spec: { ...(spec?.podCIDR && { podCIDR: spec.podCIDR }), ...(spec?.podCIDRs && { podCIDRs: spec.podCIDRs }) },
+    status: { ...(status?.addresses && { addresses: status.addresses }) },
+  };
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    if (error instanceof FlagError) process.stderr.write(`network-agent: ${error.message}\n`);
+    else log.error('the network agent cannot go on', error);
+    process.exit(1);
+  },
+);
