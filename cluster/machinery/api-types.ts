@@ -282,6 +282,40 @@ export interface Condition {
   message: string;
 }
 
+export interface WatchEvent {
+  type: string;
+  object: Record<string, unknown>;
+}
+
+export type InternalEvent = unknown;
+
+export interface GroupResource {
+  group: string;
+  resource: string;
+}
+
+export interface GroupVersionResource {
+  group: string;
+  version: string;
+  resource: string;
+}
+
+export interface GroupKind {
+  group: string;
+  kind: string;
+}
+
+export interface GroupVersionKind {
+  group: string;
+  version: string;
+  kind: string;
+}
+
+export interface GroupVersion {
+  group: string;
+  version: string;
+}
+
 export interface Volume extends VolumeSource {
   name: string;
 }
@@ -3920,11 +3954,11 @@ export interface AdmissionReview extends TypeMeta {
 
 export interface AdmissionRequest {
   uid?: string;
-  kind?: unknown;
-  resource?: unknown;
+  kind?: GroupVersionKind;
+  resource?: GroupVersionResource;
   subResource?: string;
-  requestKind?: unknown;
-  requestResource?: unknown;
+  requestKind?: GroupVersionKind;
+  requestResource?: GroupVersionResource;
   requestSubResource?: string;
   name?: string;
   namespace?: string;
@@ -4397,7 +4431,7 @@ export interface APIVersionDiscovery {
 
 export interface APIResourceDiscovery {
   resource: string;
-  responseKind?: unknown;
+  responseKind?: GroupVersionKind;
   scope: ResourceScope;
   singularResource: string;
   verbs: string[];
@@ -4412,7 +4446,7 @@ export type DiscoveryFreshness = string;
 
 export interface APISubresourceDiscovery {
   subresource: string;
-  responseKind?: unknown;
-  acceptedTypes?: unknown[];
+  responseKind?: GroupVersionKind;
+  acceptedTypes?: GroupVersionKind[];
   verbs: string[];
 }

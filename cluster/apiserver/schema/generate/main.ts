@@ -2,6 +2,7 @@
 // `npm run generate -- --source DIR`: reads unpacked Kubernetes Go packages (DIR holds `k8s.io/api` and
 // `k8s.io/apimachinery`, as Debian's golang-k8s-*-dev packages install them) and writes the committed schema data and
 // cluster/machinery/api-types.ts. The same input gives the same bytes.
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -35,7 +36,14 @@ const PACKAGES = [
   'k8s.io/api/resource/v1',
   'k8s.io/api/apidiscovery/v2',
 ];
-const FILES = ['types.go', 'well_known_labels.go', 'annotation_key_constants.go', 'objectreference.go', 'watch.go'];
+const FILES = [
+  'types.go',
+  'well_known_labels.go',
+  'annotation_key_constants.go',
+  'objectreference.go',
+  'watch.go',
+  'group_version.go',
+];
 
 const { values } = parseArgs({ options: { source: { type: 'string' } } });
 if (values.source === undefined || !existsSync(join(values.source, PACKAGES[0] ?? ''))) {
@@ -63,4 +71,6 @@ const here = import.meta.dirname;
 const schema = emitSchema(packages, groups);
 writeFileSync(join(here, '../types.json'), schema.types);
 writeFileSync(join(here, '../docs.json'), schema.docs);
-writeFileSync(join(here, '../../../machinery/api-types.ts'), emitTypeScript(packages));
+const apiTypes = join(here, '../../../machinery/api-types.ts');
+writeFileSync(apiTypes, emitTypeScript(packages));
+execFileSync(join(here, '../../../../node_modules/.bin/oxfmt'), [apiTypes], { stdio: 'inherit' });
