@@ -4,7 +4,7 @@
 // before the rules that will guard it are in force. All rules stay when the process ends.
 
 import { readFile, writeFile } from 'node:fs/promises';
-import { networkInterfaces } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 
 import { Client } from '../machinery/client.ts';
 import { FlagError, parseFlags } from '../machinery/flags.ts';
@@ -13,6 +13,7 @@ import { Informer } from '../machinery/informer.ts';
 import { logger, setVerbosity } from '../machinery/log.ts';
 import { resources } from '../machinery/resources.ts';
 import { writeCniConfig } from './cni-config.ts';
+import { mtuOfLinkWith } from './ip-command.ts';
 import { masqueradeTable } from './masquerade.ts';
 import { LiveTable } from './nft/live-table.ts';
 import { SyncLoop } from './nft/sync-loop.ts';
@@ -26,7 +27,7 @@ const flagSpec = {
   'cni-conf-dir': { type: 'string', default: '/etc/cni/net.d', description: 'where the runtime looks for networks' },
   'healthz-bind-address': {
     type: 'string',
-    default: '127.0.0.1:10259',
+    default: '127.0.0.1:10261',
     description: 'address of /healthz and /metrics',
   },
   v: { type: 'number', default: 0, description: 'log verbosity' },
@@ -67,7 +68,13 @@ async function main(): Promise<void> {
           nodeAddresses: all.flatMap(internalAddresses),
         }),
       );
-      const mtu = await linkMtu(internalAddresses(self));
+      const addresses = internalAddresses(self);
+      const mtu = await mtuOfLinkWith(addresses);
+      if (mtu === undefined) {
+        throw new Error(
+          `no link has the node's InternalIP (${addresses.join(', ') || 'none set'}); see kubelet --node-ip`,
+        );
+      }
       const written = await writeCniConfig(flags['cni-conf-dir'], { podCIDRs, mtu });
       if (written === 'written') log.info('CNI configuration written', { podCIDRs, mtu });
       configured = true;
@@ -79,8 +86,9 @@ async function main(): Promise<void> {
       log.error('the network could not be brought up to date, trying again in 1 s', error);
     },
   });
-  nodes.onChange(() => {
-    if (nodes.synced) loop.request();
+  nodes.onChange(({ object, old }) => {
+    const same = old !== undefined && isDeepStrictEqual([old.spec, old.status], [object.spec, object.status]);
+    if (nodes.synced && !same) loop.request();
   });
   await startHealthServer(
     {
@@ -110,17 +118,6 @@ async function enableForwarding(podCIDRs: readonly string[]): Promise<void> {
   for (const path of paths) {
     if ((await readFile(path, 'utf8')).trim() === '0') await writeFile(path, '1\n');
   }
-}
-
-/** MTU of the link that carries the node's address: pods are routed through it without any header of ours. */
-async function linkMtu(addresses: readonly string[]): Promise<number> {
-  for (const [link, own] of Object.entries(networkInterfaces())) {
-    if (own?.some(({ address }) => addresses.includes(address)) !== true) continue;
-    return Number((await readFile(`/sys/class/net/${link}/mtu`, 'utf8')).trim());
-  }
-  throw new Error(
-    `no link of this host has the node's InternalIP (${addresses.join(', ') || 'none set'}); check the kubelet's --node-ip`,
-  );
 }
 
 /** What routes depend on; heartbeats then change nothing. */

@@ -2,9 +2,8 @@
 // Routes to the pods of other nodes. All of ours carry one routing protocol number, by which they are told from
 // anybody else's: those are never changed, nor hidden by ours.
 
-import { spawn } from 'node:child_process';
-
 import { familyOf, formatPrefix, parsePrefix } from './addresses.ts';
+import { runIp } from './ip-command.ts';
 import type { Node } from '../machinery/api-types.ts';
 
 /** `proto` of every route made here; /etc/iproute2/rt_protos has no name for it. */
@@ -106,19 +105,4 @@ async function presentRoutes(family: number): Promise<Route[]> {
         ]
       : [],
   );
-}
-
-function runIp(args: readonly string[]): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('ip', args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    let complaint = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text));
-    child.on('error', (error) => reject(new Error(`ip cannot be started: ${error.message}; install iproute2`)));
-    child.on('close', (code) => {
-      if (code === 0) resolve(output);
-      else reject(new Error(`ip ${args.join(' ')}: ${complaint.trim()}`));
-    });
-  });
 }
