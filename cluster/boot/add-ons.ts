@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is applied to a fresh cluster through its API: rights of the network agent, cluster DNS, storage. Manifests are
+// plain YAML beside the programs that they deploy; {{version}} stands for the project's version.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+
+import { Client } from '../machinery/client.ts';
+import { apiVersionOf, resources, type Resource } from '../machinery/resources.ts';
+import { clusterPaths, projectDirectory } from './layout.ts';
+import type { ClusterState } from './state.ts';
+
+/** Applied in this order; one that the project does not have yet is passed over and named. */
+export const manifests = [
+  'cluster/network/manifest.yaml',
+  'cluster/dns/manifest.yaml',
+  'cluster/storage/manifest.yaml',
+] as const;
+
+interface ManifestObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+}
+
+/** Resolves to a note on manifests that were passed over. */
+export async function applyManifests(state: ClusterState): Promise<string> {
+  const present = manifests.filter((path) => existsSync(join(projectDirectory, path)));
+  const client = Client.fromKubeconfig(clusterPaths(state.name).kubeconfig, { userAgent: 'plumb-cluster' });
+  try {
+    for (const path of present) {
+      for (const object of readManifest(readFileSync(join(projectDirectory, path), 'utf8'), path)) {
+        await client.patch(resourceOf(object, path), object.metadata.name, {
+          type: 'apply',
+          body: object,
+          fieldManager: 'plumb',
+          force: true,
+          namespace: object.metadata.namespace,
+        });
+      }
+    }
+  } finally {
+    client.close();
+  }
+  const missing = manifests.filter((path) => !present.includes(path));
+  return missing.length === 0 ? '' : `not in the project yet: ${missing.join(', ')}`;
+}
+
+/** Objects of a YAML file with its placeholders filled in. Errors name the file and what is wrong with it. */
+export function readManifest(text: string, path: string, version = projectVersion()): ManifestObject[] {
+  return parseAllDocuments(text.replaceAll('{{version}}', version)).flatMap((document) => {
+    const problem = document.errors[0];
+    if (problem !== undefined) throw new Error(`${path}: ${problem.message}`);
+    const value: unknown = document.toJS();
+    if (value === null) return [];
+    if (!isManifestObject(value)) throw new Error(`${path}: every document needs apiVersion, kind and metadata.name`);
+    return [value];
+  });
+}
+
+export function projectVersion(): string {
+  const content: unknown = JSON.parse(readFileSync(join(projectDirectory, 'package.json'), 'utf8'));
+  const version = (content as { version?: unknown }).version;
+  if (typeof version !== 'string') throw new Error('package.json has no version');
+  return version;
+}
+
+function resourceOf(object: ManifestObject, path: string): Resource {
+  const found = Object.values(resources).find(
+    (resource) => resource.kind === object.kind && apiVersionOf(resource) === object.apiVersion,
+  );
+  if (found === undefined) throw new Error(`${path}: no built-in resource is a ${object.kind} in ${object.apiVersion}`);
+  return found;
+}
+
+function isManifestObject(value: unknown): value is ManifestObject {
+  if (typeof value !== 'object' || value === null) return false;
+  const { apiVersion, kind, metadata } = value as {
+    apiVersion?: unknown;
+    kind?: unknown;
+    metadata?: { name?: unknown };
+  };
+  return typeof apiVersion === 'string' && typeof kind === 'string' && typeof metadata?.name === 'string';
+}

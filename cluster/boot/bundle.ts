@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns a component's main.ts into one .mjs file, so that it starts fast and a node needs no node_modules. Files are
+// named by the content of everything that went into them; an unchanged component is found again without esbuild.
+
+import { build } from 'esbuild';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+
+import { buildDirectory, projectDirectory } from './layout.ts';
+
+/** What is bundled: name of the program and its entry below the checkout. */
+export const programs = {
+  'kube-apiserver': 'cluster/apiserver/main.ts',
+  'kube-controller-manager': 'cluster/controllers/main.ts',
+  'kube-scheduler': 'cluster/scheduler/main.ts',
+  kubelet: 'cluster/kubelet/main.ts',
+  'kube-proxy': 'cluster/proxy/main.ts',
+  'network-agent': 'cluster/network/main.ts',
+  dns: 'cluster/dns/main.ts',
+  'csi-hostpath': 'cluster/storage/main.ts',
+  agent: 'probes/agent/agent-main.ts',
+} as const;
+
+export type Program = keyof typeof programs;
+
+interface Manifest {
+  readonly inputs: readonly string[];
+  readonly hash: string;
+}
+
+/** Path of the bundle, made now unless it is there already; undefined when the project has no such program. */
+export async function bundle(program: Program): Promise<string | undefined> {
+  const entry = join(projectDirectory, programs[program]);
+  if (!existsSync(entry)) return undefined;
+  const manifestPath = join(buildDirectory, `${program}.json`);
+  const known = readManifest(manifestPath);
+  if (known !== undefined && hashOf(known.inputs) === known.hash) {
+    const path = bundlePath(program, known.hash);
+    if (existsSync(path)) return path;
+  }
+  const staging = join(buildDirectory, `${program}.${process.pid}.new`);
+  const result = await build({
+    entryPoints: [entry],
+    outfile: join(staging, `${program}.mjs`),
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    keepNames: true,
+    sourcemap: 'linked',
+    metafile: true,
+    absWorkingDir: projectDirectory,
+    logLevel: 'silent',
+    // CommonJS packages inside an ES module still call require() for what Node itself brings.
+    banner: {
+      js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url);",
+    },
+  }).catch((error: unknown) => {
+    rmSync(staging, { recursive: true, force: true });
+    throw new Error(`${programs[program]} does not bundle: ${error instanceof Error ? error.message : String(error)}`);
+  });
+  const inputs = Object.keys(result.metafile.inputs).sort();
+  const hash = hashOf(inputs);
+  if (hash === undefined)
+    throw new Error(`a source file of ${program} went away while it was being bundled; run the command again`);
+  const target = bundlePath(program, hash);
+  if (existsSync(target)) rmSync(staging, { recursive: true });
+  else {
+    mkdirSync(join(buildDirectory, hash), { recursive: true });
+    for (const name of readdirSync(staging)) renameSync(join(staging, name), join(buildDirectory, hash, name));
+    rmSync(staging, { recursive: true });
+  }
+  writeFileSync(manifestPath, JSON.stringify({ inputs, hash }));
+  return target;
+}
+
+function bundlePath(program: Program, hash: string): string {
+  return join(buildDirectory, hash, `${program}.mjs`);
+}
+
+function readManifest(path: string): Manifest | undefined {
+  return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Manifest) : undefined;
+}
+
+/** Content of our own files, size and time of packages' files (they change only when npm replaces them). */
+function hashOf(inputs: readonly string[]): string | undefined {
+  const hash = createHash('sha256').update(readFileSync(new URL(import.meta.url)));
+  for (const input of inputs) {
+    const path = join(projectDirectory, input);
+    const stats = statSync(path, { throwIfNoEntry: false });
+    if (stats === undefined) return undefined;
+    hash.update(relative(projectDirectory, path));
+    hash.update(input.startsWith('node_modules/') ? `${stats.size} ${stats.mtimeMs}` : readFileSync(path));
+  }
+  return hash.digest('hex').slice(0, 16);
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command behind `plumb cluster`: brings clusters of this machine up and down, and reaches into their nodes.
+// Exit codes: 0 done, 1 it failed (the message ends with a remedy), 2 the command line is wrong.
+
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { enterNode } from '../machines/enter.ts';
+import { controlService, logDirectory, serviceNames, writeService } from '../machines/supervisor.ts';
+import { bundle, programs, type Program } from './bundle.ts';
+import { down } from './down.ts';
+import { clusterPaths, defaultName } from './layout.ts';
+import { nodeServices } from './services.ts';
+import { clusterNames, readState, type ClusterState, type NodeState } from './state.ts';
+import { printStatus } from './status.ts';
+import { reportStep, summarise } from './report.ts';
+import { runSteps, StepError } from './steps.ts';
+import { up } from './up.ts';
+
+const usage = `plumb cluster COMMAND [flags]
+
+  up          bring a cluster up, or reuse the one that runs
+                --workers N (2)   --nodes N (workers and control plane together)
+                --kubernetes-version V (v1.36.0)   --proxy-mode nftables
+                --etcd-members N (1)   --etcd-endpoints URL,...   --network A.B.C (first numbers of a free /24)
+                --no-wait (return when the components have been started)
+  down        remove a cluster with everything that belongs to it (--all: every cluster of this machine)
+  status      nodes, components, processes, memory
+  list        clusters of this machine
+  kubeconfig  print the path of the kubeconfig (--content: the file)
+  logs        logs NODE COMPONENT [-f] [--tail N]
+  exec        exec NODE -- COMMAND...
+  restart     restart [NODE] COMPONENT: bundle it again from its sources and start it anew, on every node unless one is named
+
+Every command takes --name NAME (${defaultName}).
+`;
+
+class UsageError extends Error {}
+
+const options = {
+  name: { type: 'string', default: defaultName },
+  workers: { type: 'string' },
+  nodes: { type: 'string' },
+  'kubernetes-version': { type: 'string', default: 'v1.36.0' },
+  'etcd-endpoints': { type: 'string', default: '' },
+  'etcd-members': { type: 'string', default: '1' },
+  'proxy-mode': { type: 'string', default: 'nftables' },
+  network: { type: 'string', default: '' },
+  wait: { type: 'boolean', default: true },
+  all: { type: 'boolean', default: false },
+  content: { type: 'boolean', default: false },
+  follow: { type: 'boolean', short: 'f', default: false },
+  tail: { type: 'string', default: '100' },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const;
+
+type Values = ReturnType<typeof parse>['values'];
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { values, positionals } = parse(argv);
+  const [command, ...rest] = positionals;
+  if (values.help || command === undefined) {
+    process.stdout.write(usage);
+    return command === undefined && !values.help ? 2 : 0;
+  }
+  const handler = handlers[command];
+  if (handler === undefined)
+    throw new UsageError(`unknown command "${command}"; there are: ${Object.keys(handlers).join(', ')}`);
+  return handler(values, rest);
+}
+
+const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]) => Promise<number>>> = {
+  async up(values) {
+    const start = performance.now();
+    const state = await up(
+      {
+        name: clusterName(values.name),
+        workers: workerCount(values),
+        kubernetesVersion: kubernetesVersion(values['kubernetes-version']),
+        etcdEndpoints: values['etcd-endpoints'],
+        etcdMembers: oddNumber(values['etcd-members'], '--etcd-members'),
+        proxyMode: values['proxy-mode'],
+        network: networkPrefix(values.network),
+        wait: values.wait,
+      },
+      reportStep,
+    );
+    process.stdout.write(summarise(state, performance.now() - start));
+    return 0;
+  },
+  async down(values) {
+    for (const name of values.all ? clusterNames() : [clusterName(values.name)]) {
+      await runSteps([{ id: 'down', title: `Remove cluster ${name}`, needs: [], run: () => down(name) }], reportStep);
+    }
+    return 0;
+  },
+  async status(values) {
+    printStatus(requireState(values.name));
+    return 0;
+  },
+  async list() {
+    for (const name of clusterNames()) {
+      const state = readState(name);
+      if (state !== undefined)
+        process.stdout.write(`${name}\t${state.nodes.length} nodes\t${state.prefix}.0/24\t${state.createdAt}\n`);
+    }
+    return 0;
+  },
+  async kubeconfig(values) {
+    const path = clusterPaths(requireState(values.name).name).kubeconfig;
+    process.stdout.write(values.content ? readFileSync(path, 'utf8') : `${path}\n`);
+    return 0;
+  },
+  async logs(values, rest) {
+    const node = requireNode(requireState(values.name), rest[0]);
+    const component = rest[1];
+    const file = join(logDirectory(node.directory, component ?? ''), 'current');
+    if (component === undefined || !existsSync(file)) {
+      throw new UsageError(
+        `logs NODE COMPONENT: components on ${node.name} are ${serviceNames(node.directory).join(', ')}`,
+      );
+    }
+    return attach(['tail', '-n', values.tail, ...(values.follow ? ['-F'] : []), file]);
+  },
+  async exec(values, rest) {
+    const state = requireState(values.name);
+    const node = requireNode(state, rest[0]);
+    if (node.init === undefined)
+      throw new Error(`node ${node.name} does not run; "plumb cluster up --name ${state.name}" starts it`);
+    const command = rest.slice(1);
+    return attach(
+      enterNode({ cluster: state.name, name: node.name, init: node.init }, command.length > 0 ? command : ['bash']),
+    );
+  },
+  async restart(values, rest) {
+    const state = requireState(values.name);
+    const component = rest.at(-1);
+    const nodes = rest.length > 1 ? [requireNode(state, rest[0])] : state.nodes;
+    const hosts = nodes.filter(
+      (node) => serviceNames(node.directory).includes(component ?? '') || isProgram(component),
+    );
+    if (component === undefined || hosts.length === 0)
+      throw new UsageError('restart [NODE] COMPONENT: no node has such a component');
+    await restart(state, component, hosts);
+    return 0;
+  },
+};
+
+async function restart(state: ClusterState, component: string, nodes: readonly NodeState[]): Promise<void> {
+  const bundles = new Map<Program, string>();
+  if (isProgram(component)) {
+    const path = await bundle(component);
+    if (path === undefined) throw new Error(`${programs[component]} does not exist`);
+    bundles.set(component, path);
+  }
+  for (const node of nodes) {
+    const service = nodeServices({ state, node, bundles }).find((candidate) => candidate.name === component);
+    if (service === undefined) continue;
+    writeService(node.directory, service);
+    await controlService(node.directory, component, 'up');
+    await controlService(node.directory, component, 'restart');
+    process.stdout.write(`restarted ${component} on ${node.name}\n`);
+  }
+}
+
+function isProgram(name: string | undefined): name is Program {
+  return name !== undefined && name in programs;
+}
+
+/** Runs a command on the caller's own terminal; resolves to its exit code. */
+async function attach(command: readonly string[]): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  const child = spawn(command[0] ?? '', command.slice(1), { stdio: 'inherit' });
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  process.on('SIGINT', forward).on('SIGTERM', forward);
+  child.on('error', reject);
+  child.on('close', (code) => resolve(code ?? 1));
+  return promise;
+}
+
+function parse(argv: readonly string[]) {
+  // exec's own command keeps its flags: everything after the node's name belongs to it.
+  const [before, after] = splitExec(argv);
+  try {
+    const { values, positionals } = parseArgs({
+      args: before,
+      options,
+      allowPositionals: true,
+      allowNegative: true,
+      strict: true,
+    });
+    return { values, positionals: [...positionals, ...after] };
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function splitExec(argv: readonly string[]): [string[], string[]] {
+  const dashes = argv.indexOf('--');
+  return dashes < 0 ? [[...argv], []] : [argv.slice(0, dashes), argv.slice(dashes + 1)];
+}
+
+function requireState(name: string): ClusterState {
+  const state = readState(clusterName(name));
+  if (state !== undefined) return state;
+  const others = clusterNames();
+  const hint =
+    others.length === 0 ? '"plumb cluster up" makes one' : `there are: ${others.join(', ')} (choose by --name)`;
+  throw new Error(`this machine has no cluster "${name}"; ${hint}`);
+}
+
+function requireNode(state: ClusterState, name: string | undefined): NodeState {
+  const node = state.nodes.find(
+    (candidate) => candidate.name === name || candidate.name === `${state.name}-${name ?? ''}`,
+  );
+  if (node === undefined)
+    throw new UsageError(
+      `${name === undefined ? 'name a node' : `no node "${name}"`}: there are ${state.nodes.map((one) => one.name).join(', ')}`,
+    );
+  return node;
+}
+
+/** A name becomes part of node names and directories: a DNS label with room for "-control-plane". */
+function clusterName(name: string): string {
+  if (/^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/.test(name)) return name;
+  throw new UsageError(`--name "${name}": use up to 40 lower-case letters, digits and dashes`);
+}
+
+function workerCount(values: Values): number {
+  if (values.nodes !== undefined) {
+    if (values.workers !== undefined)
+      throw new UsageError('--nodes and --workers say the same thing; give one of them');
+    return naturalNumber(values.nodes, '--nodes', 1) - 1;
+  }
+  return naturalNumber(values.workers ?? '2', '--workers', 0);
+}
+
+function naturalNumber(text: string, flag: string, least: number): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least || value > 200)
+    throw new UsageError(`${flag} "${text}": give a number from ${least} to 200`);
+  return value;
+}
+
+function oddNumber(text: string, flag: string): number {
+  const value = naturalNumber(text, flag, 1);
+  if (value % 2 === 0 || value > 7)
+    throw new UsageError(`${flag} "${text}": give 1, 3, 5 or 7, so that a majority is clear`);
+  return value;
+}
+
+function kubernetesVersion(text: string): string {
+  const match = /^v?(\d+)\.(\d+)(\.\d+)?$/.exec(text);
+  if (match === null) throw new UsageError(`--kubernetes-version "${text}": give a version such as v1.36.0`);
+  return `v${match[1] ?? ''}.${match[2] ?? ''}${match[3] ?? '.0'}`;
+}
+
+function networkPrefix(text: string): string {
+  if (text === '') return '';
+  const match = /^(\d{1,3}\.\d{1,3}\.\d{1,3})(\.0\/24)?$/.exec(text);
+  if (match?.[1] === undefined)
+    throw new UsageError(`--network "${text}": give the first three numbers of a /24, such as 172.28.7`);
+  return match[1];
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`plumb cluster: ${message}\n`);
+  if (error instanceof StepError) {
+    if (error.log !== '') process.stderr.write(`\n${error.log}\n\n`);
+    process.stderr.write(`What to do: ${error.remedy}\n`);
+  }
+  process.exitCode = error instanceof UsageError ? 2 : 1;
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is known about a cluster of this machine, in one JSON file that is replaced as a whole at every step of the
+// bring-up, so that `down` finds everything however far `up` came.
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+import { isAlive, type ProcessIdentity } from '../machines/processes.ts';
+import { clusterPaths, stateDirectory } from './layout.ts';
+
+export interface NodeState {
+  readonly name: string;
+  readonly role: 'control-plane' | 'worker';
+  readonly address: string;
+  readonly directory: string;
+  init?: ProcessIdentity;
+  parent?: ProcessIdentity;
+}
+
+export interface ClusterState {
+  readonly format: 1;
+  readonly name: string;
+  readonly createdAt: string;
+  /** First three numbers of the LAN's /24. */
+  readonly prefix: string;
+  readonly options: ClusterOptions;
+  readonly nodes: NodeState[];
+  lan?: { hostLink: string; holder: ProcessIdentity };
+  /** True once `up` has come to its end. */
+  ready: boolean;
+}
+
+/** What makes two `up` commands ask for the same cluster. */
+export interface ClusterOptions {
+  readonly workers: number;
+  readonly kubernetesVersion: string;
+  readonly etcdEndpoints: string;
+  readonly etcdMembers: number;
+  readonly proxyMode: string;
+}
+
+export function readState(name: string): ClusterState | undefined {
+  const { state } = clusterPaths(name);
+  if (!existsSync(state)) return undefined;
+  const value: unknown = JSON.parse(readFileSync(state, 'utf8'));
+  if (typeof value !== 'object' || value === null || (value as { format?: unknown }).format !== 1) {
+    throw new Error(
+      `${state} was written by another version of plumb; remove the cluster with that version, or the directory by hand`,
+    );
+  }
+  return value as ClusterState;
+}
+
+export function writeState(state: ClusterState): void {
+  const path = clusterPaths(state.name).state;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(`${path}.new`, `${JSON.stringify(state, undefined, 2)}\n`, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
+}
+
+/** Names of the clusters that this machine's state directory knows. */
+export function clusterNames(): string[] {
+  const directory = join(stateDirectory(), 'clusters');
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .filter((name) => existsSync(clusterPaths(name).state))
+    .sort();
+}
+
+/** True while the LAN and every node of the cluster run. */
+export function isRunning(state: ClusterState): boolean {
+  const lives = (identity: ProcessIdentity | undefined): boolean => identity !== undefined && isAlive(identity);
+  return lives(state.lan?.holder) && state.nodes.length > 0 && state.nodes.every((node) => lives(node.init));
+}
+
+export function controlPlane(state: ClusterState): NodeState {
+  const node = state.nodes.find((candidate) => candidate.role === 'control-plane');
+  if (node === undefined)
+    throw new Error(`cluster ${state.name} has no control-plane node in ${clusterPaths(state.name).state}`);
+  return node;
+}
+
+export function apiServerUrl(state: ClusterState): string {
+  return `https://${controlPlane(state).address}:6443`;
+}

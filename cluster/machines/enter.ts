@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a command of the user gets into a node: it joins the node's control group, so that nothing outlives the node, and
+// then its namespaces.
+
+import { cgroupFiles, hostCgroups } from './cgroups.ts';
+import type { ProcessIdentity } from './processes.ts';
+
+export interface NodePlace {
+  readonly cluster: string;
+  readonly name: string;
+  readonly init: ProcessIdentity;
+}
+
+/** The argument vector that runs `command` inside the node, to be spawned by the caller with the streams it wants. */
+export function enterNode(node: NodePlace, command: readonly string[]): string[] {
+  const files = cgroupFiles(hostCgroups(), { cluster: node.cluster, member: node.name });
+  const script =
+    'pid=$1; count=$2; shift 2; while [ $count -gt 0 ]; do echo $$ > "$1"; shift; count=$((count-1)); done; exec nsenter -t $pid -a "$@"';
+  return ['sh', '-ec', script, 'plumb-exec', String(node.init.pid), String(files.length), ...files, ...command];
+}
