@@ -5,7 +5,7 @@ import { createServer as createHttpServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import { describeError } from './log.ts';
-import { metrics } from './metrics.ts';
+import { contentType, metrics } from './metrics.ts';
 
 export interface HealthServerOptions {
   /** `host:port`, `:port` or `[v6]:port`. */
@@ -46,7 +46,7 @@ async function answer(options: HealthServerOptions, request: IncomingMessage, re
   }
   switch (url.pathname) {
     case '/metrics':
-      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(metrics.format());
+      response.writeHead(200, { 'content-type': contentType }).end(metrics.render());
       return;
     case '/healthz':
     case '/livez':

@@ -10,6 +10,8 @@ export interface Counter {
 
 export interface Gauge {
   set(value: number, labels?: Labels): void;
+  /** Forgets one label set, of a thing that has gone. */
+  remove(labels: Labels): void;
 }
 
 export interface Histogram {
@@ -44,7 +46,10 @@ export class MetricsRegistry {
 
   gauge(name: string, help: string): Gauge {
     const family = this.#family(name, help, 'gauge');
-    return { set: (value, labels = {}) => void (seriesOf(family, labels).value = value) };
+    return {
+      set: (value, labels = {}) => void (seriesOf(family, labels).value = value),
+      remove: (labels) => void family.series.delete(keyOf(labels)),
+    };
   }
 
   /** `bounds` are the upper edges in ascending order, without +Inf. */
@@ -84,20 +89,27 @@ export class MetricsRegistry {
   }
 }
 
+/** The registry of this process: queues and informers report here, and `startHealthServer` serves it. */
+export const metrics = new MetricsRegistry();
+
 /** `count` bounds, each `factor` times the one before. */
 export function exponentialBuckets(start: number, factor: number, count: number): number[] {
   return Array.from({ length: count }, (_, index) => Number((start * factor ** index).toPrecision(12)));
 }
 
 function seriesOf(family: Family, labels: Labels): Series {
-  const key = Object.entries(labels)
+  const key = keyOf(labels);
+  let series = family.series.get(key);
+  if (series === undefined) family.series.set(key, (series = { value: 0 }));
+  return series;
+}
+
+function keyOf(labels: Labels): string {
+  return Object.entries(labels)
     .map(
       ([name, value]) => `${name}="${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`,
     )
     .join(',');
-  let series = family.series.get(key);
-  if (series === undefined) family.series.set(key, (series = { value: 0 }));
-  return series;
 }
 
 function renderSeries(name: string, labels: string, { value, buckets }: Series): string {

@@ -14,13 +14,13 @@ export interface WorkQueueOptions {
   backoff?: { baseMs?: number; maxMs?: number };
 }
 
-const depth = metrics.gauge('workqueue_depth', 'Current depth of workqueue', ['name']);
-const adds = metrics.counter('workqueue_adds_total', 'Total number of adds handled by workqueue', ['name']);
-const retries = metrics.counter('workqueue_retries_total', 'Total number of retries handled by workqueue', ['name']);
+const depth = metrics.gauge('workqueue_depth', 'Current depth of workqueue');
+const adds = metrics.counter('workqueue_adds_total', 'Total number of adds handled by workqueue');
+const retries = metrics.counter('workqueue_retries_total', 'Total number of retries handled by workqueue');
 const duration = metrics.histogram(
   'workqueue_work_duration_seconds',
   'How long in seconds processing an item from workqueue takes.',
-  { labels: ['name'], buckets: [0.001, 0.01, 0.1, 1, 10] },
+  [0.001, 0.01, 0.1, 1, 10],
 );
 
 export class WorkQueue {
@@ -45,7 +45,7 @@ export class WorkQueue {
 
   add(key: string): void {
     if (this.#signal?.aborted) return;
-    adds.increment(1, this.#options.name);
+    adds.add(1, { name: this.#options.name });
     if (this.#processing.has(key)) {
       this.#dirty.add(key);
       return;
@@ -101,7 +101,7 @@ export class WorkQueue {
       this.#processing.add(key);
       void this.#work(key);
     }
-    depth.set(this.#waiting.size, this.#options.name);
+    depth.set(this.#waiting.size, { name: this.#options.name });
   }
 
   async #work(key: string): Promise<void> {
@@ -113,7 +113,7 @@ export class WorkQueue {
     } catch (error) {
       this.#retry(key, error);
     }
-    duration.observe((performance.now() - startedAt) / 1000, this.#options.name);
+    duration.observe((performance.now() - startedAt) / 1000, { name: this.#options.name });
     this.#processing.delete(key);
     if (this.#dirty.delete(key) && !this.#signal?.aborted) this.#waiting.add(key);
     this.#fill();
@@ -124,7 +124,7 @@ export class WorkQueue {
     const { baseMs = 5, maxMs = 60_000 } = this.#options.backoff ?? {};
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
-    retries.increment(1, this.#options.name);
+    retries.add(1, { name: this.#options.name });
     const delay = Math.min(baseMs * 2 ** failures, maxMs);
     // The first failures are mostly conflicts that the next attempt settles.
     if (failures < 5) this.#log.debug('reconcile failed, will retry', { key, error, delayMs: delay });
