@@ -82,6 +82,8 @@ function compile(type: TypeSchema): Decoder {
       return quantityDecoder;
     case 'intOrString':
       return intOrStringDecoder;
+    case 'schemaOr':
+      return schemaOrDecoder(type);
     case 'rawExtension':
     case 'fieldsV1':
     case 'any':
@@ -175,6 +177,17 @@ function mapDecoder(type: TypeSchema): Decoder {
     }
     return value;
   };
+}
+
+function schemaOrDecoder(type: TypeSchema): Decoder {
+  const schema = type.element;
+  if (schema === undefined) throw new Error(`schema: ${type.goType} has no element type`);
+  const decode: Decoder = (value, context) => {
+    if (isObject(value)) return decoderOf(schema)(value, context);
+    if (Array.isArray(value)) return (value as unknown[]).map((item) => decode(item, context));
+    return typeof value === 'boolean' || typeof value === 'string' ? value : mismatch(value, type, context);
+  };
+  return decode;
 }
 
 function scalarDecoder(type: TypeSchema, jsonType: 'string' | 'boolean' | 'number'): Decoder {
@@ -327,6 +340,7 @@ function zeroOf(type: TypeSchema): unknown {
     case 'duration':
     case 'rawExtension':
     case 'fieldsV1':
+    case 'schemaOr':
     case 'any':
       return null;
   }

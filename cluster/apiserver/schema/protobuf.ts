@@ -191,11 +191,32 @@ function readerOf(type: TypeSchema): ValueReader {
       return (reader) => canonicalQuantity(readStringField(reader) || '0');
     case 'intOrString':
       return readIntOrString;
+    case 'schemaOr':
+      return schemaOrReader(type);
     case 'rawExtension':
     case 'fieldsV1':
     case 'any':
       return readRawJson;
   }
+}
+
+/** `JSONSchemaPropsOrArray`, `OrBool` and `OrStringArray` differ in what their two fields hold. */
+function schemaOrReader(type: TypeSchema): ValueReader {
+  const schema = type.element;
+  if (schema === undefined) throw new Error(`schema: ${type.goType} has no element type`);
+  return (reader) => {
+    const end = reader.uint32() + reader.pos;
+    const readSchema = (): unknown => readMessage(messageOf(schema), reader, reader.uint32() + reader.pos, {});
+    let value: unknown;
+    const list: unknown[] = [];
+    while (reader.pos < end) {
+      const tag = reader.uint32();
+      if ((tag & 7) === 0) value ??= reader.bool();
+      else if (tag >>> 3 === 1 || type.goType.endsWith('OrBool')) value = readSchema();
+      else list.push(type.goType.endsWith('OrArray') ? readSchema() : reader.string());
+    }
+    return list.length > 0 ? list : value;
+  };
 }
 
 function integerReader(type: TypeSchema): ValueReader {

@@ -23,6 +23,8 @@ export type Shape =
   | 'intOrString'
   | 'rawExtension'
   | 'fieldsV1'
+  /** A JSON schema, or a list, boolean or list of strings instead of it. */
+  | 'schemaOr'
   | 'any';
 
 export interface FieldSchema {
@@ -91,6 +93,9 @@ const SCALARS: Readonly<Record<string, { shape: Shape; goType: string }>> = {
   bytes: { shape: 'bytes', goType: '[]uint8' },
   any: { shape: 'any', goType: 'interface {}' },
   json: { shape: 'any', goType: 'v1.JSON' },
+  schemaOrArray: { shape: 'schemaOr', goType: 'v1.JSONSchemaPropsOrArray' },
+  schemaOrBool: { shape: 'schemaOr', goType: 'v1.JSONSchemaPropsOrBool' },
+  schemaOrStringArray: { shape: 'schemaOr', goType: 'v1.JSONSchemaPropsOrStringArray' },
   time: { shape: 'time', goType: 'v1.Time' },
   microTime: { shape: 'microTime', goType: 'v1.MicroTime' },
   duration: { shape: 'duration', goType: 'v1.Duration' },
@@ -99,6 +104,8 @@ const SCALARS: Readonly<Record<string, { shape: Shape; goType: string }>> = {
   rawExtension: { shape: 'rawExtension', goType: 'runtime.RawExtension' },
   fieldsV1: { shape: 'fieldsV1', goType: 'v1.FieldsV1' },
 };
+
+const JSON_SCHEMA = 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps';
 
 const byName = new Map<string, TypeSchema | undefined>();
 
@@ -275,7 +282,11 @@ function typeOf(text: string, prefix: string): Type {
   if (scalar !== undefined) {
     let type = anonymous.get(text);
     if (type === undefined) {
-      type = new Type({ shape: scalar.shape, goType: () => scalar.goType });
+      type = new Type({
+        shape: scalar.shape,
+        goType: () => scalar.goType,
+        ...(scalar.shape === 'schemaOr' ? { element: once(() => typeOf(JSON_SCHEMA, '')) } : {}),
+      });
       anonymous.set(text, type);
     }
     return type;
