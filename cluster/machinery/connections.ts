@@ -18,6 +18,9 @@ type ResponseHeaders = IncomingHttpHeaders & { readonly ':status'?: number | und
 
 interface Connection {
   readonly session: ClientHttp2Session;
+  /** Settles when the server's settings, and with them its limit of streams, are known. */
+  readonly ready: Promise<void>;
+  limit: number;
   streams: number;
 }
 
@@ -78,7 +81,6 @@ export class Connections {
         const error = failure ?? new Error(`${request.method} ${request.path}: the connection was lost`);
         resolve({ error, processed: stream.rstCode !== constants.NGHTTP2_REFUSED_STREAM });
       });
-      stream.end(request.body);
     });
   }
 
@@ -127,7 +129,6 @@ export class Connections {
         else if (headers[':status'] === 200) resolve();
         else reject(options.refused({ status: headers[':status'] ?? 0, headers, body: Buffer.concat(refusal) }));
       });
-      stream.end();
     });
   }
 
@@ -141,33 +142,44 @@ export class Connections {
     connection: Connection,
     request: { method: string; path: string; headers: Record<string, string>; body?: Buffer | undefined },
   ): ClientHttp2Stream {
-    const token = this.#endpoint.token();
-    const stream = connection.session.request({
-      ':method': request.method,
-      ':path': request.path,
-      accept: 'application/json',
-      'user-agent': this.#userAgent,
-      ...(token && { authorization: `Bearer ${token}` }),
-      ...(request.body && { 'content-length': String(request.body.length) }),
-      ...request.headers,
-    });
-    connection.streams++;
+    let stream: ClientHttp2Stream;
+    try {
+      const token = this.#endpoint.token();
+      const headers = {
+        ':method': request.method,
+        ':path': request.path,
+        accept: 'application/json',
+        'user-agent': this.#userAgent,
+        ...(token && { authorization: `Bearer ${token}` }),
+        ...(request.body && { 'content-length': String(request.body.length) }),
+        ...request.headers,
+      };
+      stream = connection.session.request(headers, { endStream: request.body === undefined });
+    } catch (error) {
+      connection.streams--;
+      throw error;
+    }
     stream.once('close', () => connection.streams--);
+    if (request.body) stream.end(request.body);
     return stream;
   }
 
+  /** A connection with one stream reserved, which `#openStream` takes. */
   async #connection(): Promise<Connection> {
-    if (this.closed) throw new Error('the API client is closed');
-    let connection = this.#open.find(({ session, streams }) => {
-      const limit = Math.min(session.remoteSettings?.maxConcurrentStreams ?? 100, 1000);
-      return !session.closed && !session.destroyed && (session.connecting || streams < limit);
-    });
-    if (!connection) {
-      connection = { session: this.#connect(), streams: 0 };
-      this.#open.push(connection);
+    for (;;) {
+      if (this.closed) throw new Error('the API client is closed');
+      let connection = this.#open.find(({ session, streams, limit }) => !session.closed && streams < limit);
+      if (!connection) {
+        const session = this.#connect();
+        connection = { session, ready: settled(session), limit: Infinity, streams: 0 };
+        this.#open.push(connection);
+      }
+      await connection.ready;
+      connection.limit = connection.session.remoteSettings?.maxConcurrentStreams ?? 100;
+      if (connection.session.closed || connection.streams >= connection.limit) continue;
+      connection.streams++;
+      return connection;
     }
-    if (connection.session.connecting) await connected(connection.session);
-    return connection;
   }
 
   #connect(): ClientHttp2Session {
@@ -205,10 +217,10 @@ export class Connections {
   }
 }
 
-function connected(session: ClientHttp2Session): Promise<void> {
+function settled(session: ClientHttp2Session): Promise<void> {
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
-    session.once('connect', () => resolve());
+    session.once('remoteSettings', () => resolve());
     session.once('error', (error: Error) => {
       failure = error;
       reject(error);
