@@ -287,8 +287,6 @@ export interface WatchEvent {
   object: Record<string, unknown>;
 }
 
-export type InternalEvent = unknown;
-
 export interface GroupResource {
   group: string;
   resource: string;

@@ -48,10 +48,11 @@ function mergeMap(schema: TypeSchema | undefined, original: JsonObject, patch: J
     if (value === null) delete original[key];
     else original[key] = mergeValue(type, original[key], value);
   }
-  for (const [field, order] of orders) reorderField(original, field, order, {
-    live: before.get(field),
-    mergeKey: typeOfKey(schema, field)?.patch.mergeKey,
-  });
+  for (const [field, order] of orders)
+    reorderField(original, field, order, {
+      live: before.get(field),
+      mergeKey: typeOfKey(schema, field)?.patch.mergeKey,
+    });
   return original;
 }
 
@@ -99,7 +100,8 @@ function applyListDirectives(
   let replaced = false;
   const items: JsonObject[] = [];
   for (const item of patch) {
-    if (!isObject(item)) throw new PatchError(400, `element ${JSON.stringify(item)} of a list merged by ${mergeKey} is no object`);
+    if (!isObject(item))
+      throw new PatchError(400, `element ${JSON.stringify(item)} of a list merged by ${mergeKey} is no object`);
     const directive = item[DIRECTIVE];
     if (directive === 'delete') {
       const key = keyOf(item, mergeKey);
@@ -181,7 +183,13 @@ function positions(list: readonly unknown[], identity: (item: unknown) => unknow
 function withoutDirectives(value: unknown): unknown {
   if (Array.isArray(value)) {
     return value
-      .filter((item) => !isObject(item) || item[DIRECTIVE] === undefined || item[DIRECTIVE] === 'merge' || Object.keys(item).length > 1)
+      .filter(
+        (item) =>
+          !isObject(item) ||
+          item[DIRECTIVE] === undefined ||
+          item[DIRECTIVE] === 'merge' ||
+          Object.keys(item).length > 1,
+      )
       .filter((item) => !isObject(item) || item[DIRECTIVE] !== 'delete')
       .map(withoutDirectives);
   }
@@ -189,7 +197,8 @@ function withoutDirectives(value: unknown): unknown {
   if (value[DIRECTIVE] === 'delete') return {};
   const result: JsonObject = {};
   for (const [key, inner] of Object.entries(value)) {
-    const special = key === DIRECTIVE || key === RETAIN_KEYS || key.startsWith(SET_ORDER) || key.startsWith(DELETE_PRIMITIVES);
+    const special =
+      key === DIRECTIVE || key === RETAIN_KEYS || key.startsWith(SET_ORDER) || key.startsWith(DELETE_PRIMITIVES);
     if (inner === null || special || key === '__proto__') continue;
     result[key] = withoutDirectives(inner);
   }

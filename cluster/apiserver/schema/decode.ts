@@ -37,6 +37,7 @@ type JsonObject = Record<string, unknown>;
  * zero values that Go omits are absent, times have whole seconds, quantities are canonical.
  */
 export function decodeObject(type: TypeSchema, value: unknown, mode: FieldValidation): Decoded {
+  if (type.custom !== undefined) return type.custom.decode(value, mode);
   const context: Context = { path: [], struct: '', unknown: mode === 'Ignore' ? undefined : [], errors: [] };
   const object = decoderOf(type)(value, context) as KubeObject;
   return { object, unknownFields: context.unknown ?? [], errors: context.errors };
@@ -253,7 +254,9 @@ function textDecoder(canonical: (text: string) => string | undefined): Decoder {
 }
 
 function checkedDuration(text: string): string {
-  if (/^[+-]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$|^[+-]?0$/.test(text)) {
+  if (
+    /^[+-]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$|^[+-]?0$/.test(text)
+  ) {
     return text;
   }
   throw new Error(`time: invalid duration ${JSON.stringify(text)}`);
@@ -261,9 +264,7 @@ function checkedDuration(text: string): string {
 
 const quantityDecoder: Decoder = (value, context) => {
   if (typeof value !== 'string' && typeof value !== 'number') {
-    context.errors.push(
-      "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
-    );
+    context.errors.push("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'");
     return undefined;
   }
   try {

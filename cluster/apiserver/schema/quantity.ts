@@ -20,8 +20,7 @@ const DECIMAL_SUFFIXES = new Map(Object.entries(DECIMAL).map(([suffix, exponent]
 const MAX = (2n ** 63n - 1n) * 10n ** 9n;
 const NANO = 10n ** 9n;
 
-const FORMAT_WRONG =
-  "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+const FORMAT_WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 const SUFFIX_WRONG = "unable to parse quantity's suffix";
 
 /** Few different quantities occur, again and again. */

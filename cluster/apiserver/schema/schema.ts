@@ -2,10 +2,12 @@
 // The type model of the API: what each Kubernetes type looks like in JSON and protobuf, and how patches and server-side
 // apply treat its parts. Built lazily from the generated data, one type at a time, when somebody asks for it.
 import type { AliasData, FieldFacts, SchemaData, StructData } from './data.ts';
+import type { Decoded, FieldValidation } from './decode.ts';
 import extra from './types-extra.json' with { type: 'json' };
 import generated from './types.json' with { type: 'json' };
 
 export { decodeObject } from './decode.ts';
+export type { Decoded, FieldValidation } from './decode.ts';
 
 export type Shape =
   | 'struct'
@@ -65,6 +67,8 @@ export interface TypeSchema {
   /** How server-side apply treats a list; atomic unless declared otherwise. */
   readonly listType: 'atomic' | 'set' | 'map';
   readonly listMapKeys: readonly string[];
+  /** Whether the list type was declared. */
+  readonly listDeclared: boolean;
   /** Server-side apply owns a struct or map as a whole. */
   readonly atomic: boolean;
   readonly patch: PatchFacts;
@@ -73,6 +77,20 @@ export interface TypeSchema {
   readonly protobufWrapped: boolean;
   /** The same type without what a field declares about it: one value per type, for caches. */
   readonly base: TypeSchema;
+  /** Set for the kinds of CustomResourceDefinitions. */
+  readonly custom?: CustomType;
+}
+
+/** What a CustomResourceDefinition adds to a type. */
+export interface CustomType {
+  readonly group: string;
+  readonly version: string;
+  readonly kind: string;
+  readonly listKind: string;
+  /** The `openAPIV3Schema` of the version. */
+  readonly openapi: Readonly<Record<string, unknown>>;
+  /** Pruning by the structural schema, in place. */
+  readonly decode: (value: unknown, mode: FieldValidation) => Decoded;
 }
 
 const DATA: readonly SchemaData[] = [generated as unknown as SchemaData, extra as unknown as SchemaData];
@@ -117,7 +135,12 @@ export function typeByName(name: string): TypeSchema | undefined {
   return type;
 }
 
-/** All definition names with their API group and version, in the order of the data. */
+/** Makes the kind of a CustomResourceDefinition known under its definition name, in place of an earlier version of it. */
+export function registerCustomType(type: TypeSchema): void {
+  byName.set(type.name, type);
+}
+
+/** All definition names of built-in types with their API group and version, in the order of the data. */
 export function* definitionNames(): Iterable<{ name: string; group: string; version: string }> {
   for (const data of DATA) {
     for (const [prefix, { group, version, types }] of Object.entries(data)) {
@@ -172,6 +195,7 @@ class Type implements TypeSchema {
   readonly object: boolean;
   readonly listType: 'atomic' | 'set' | 'map';
   readonly listMapKeys: readonly string[];
+  readonly listDeclared: boolean;
   readonly atomic: boolean;
   readonly patch: PatchFacts;
   readonly protobufWrapped: boolean;
@@ -188,6 +212,7 @@ class Type implements TypeSchema {
     this.object = parts.object ?? false;
     this.listType = parts.listType ?? 'atomic';
     this.listMapKeys = parts.listMapKeys ?? [];
+    this.listDeclared = parts.listType !== undefined;
     this.atomic = parts.atomic ?? false;
     this.patch = parts.patch ?? NO_PATCH;
     this.protobufWrapped = parts.protobufWrapped ?? false;

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { emitSchema } from './emit-schema.ts';
 import { emitTypeScript } from './emit-typescript.ts';
+import type { GoPackage } from './go-types.ts';
 import { parseGoPackage } from './go-types.ts';
 
 /** In order of precedence for TypeScript names. */
@@ -54,14 +55,15 @@ if (values.source === undefined || !existsSync(join(values.source, PACKAGES[0] ?
   process.exit(2);
 }
 const source = values.source;
-const packages = PACKAGES.map((path) =>
-  parseGoPackage(
-    path,
-    FILES.map((file) => join(source, path, file))
-      .filter((file) => existsSync(file))
-      .map((file) => readFileSync(file, 'utf8')),
-  ),
-);
+const packages = PACKAGES.map((path) => {
+  const files = FILES.map((file) => join(source, path, file)).filter((file) => existsSync(file));
+  return withoutForeignAliases(
+    parseGoPackage(
+      path,
+      files.map((file) => readFileSync(file, 'utf8')),
+    ),
+  );
+});
 const groups = PACKAGES.map((path) => {
   const register = readFileSync(join(source, path, 'register.go'), 'utf8');
   return /const GroupName = "([^"]*)"/.exec(register)?.[1] ?? '';
@@ -74,3 +76,11 @@ writeFileSync(join(here, '../docs.json'), schema.docs);
 const apiTypes = join(here, '../../../machinery/api-types.ts');
 writeFileSync(apiTypes, emitTypeScript(packages));
 execFileSync(join(here, '../../../../node_modules/.bin/oxfmt'), [apiTypes], { stdio: 'inherit' });
+
+/** Aliases of types that live in packages which are not read, such as `type InternalEvent watch.Event`, never reach JSON. */
+function withoutForeignAliases(pkg: GoPackage): GoPackage {
+  const foreign = [...pkg.types.values()].filter(
+    ({ alias }) => alias?.kind === 'ref' && alias.package.endsWith('/pkg/watch'),
+  );
+  return { ...pkg, types: new Map([...pkg.types].filter(([, type]) => !foreign.includes(type))) };
+}
