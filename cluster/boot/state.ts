@@ -26,6 +26,8 @@ export interface ClusterState {
   readonly options: ClusterOptions;
   readonly nodes: NodeState[];
   lan?: { hostLink: string; holder: ProcessIdentity };
+  /** Key of the images that the nodes have; see images/template.ts. */
+  images?: string;
   /** True once `up` has come to its end. */
   ready: boolean;
 }

@@ -12,6 +12,8 @@ import { run } from '../machines/command.ts';
 import { bundle, programs, type Program } from './bundle.ts';
 import { containerdConfig, lacksSysResource, parseContainerdVersion } from './containerd.ts';
 import { down } from './down.ts';
+import { pauseImage } from './images/images.ts';
+import { copyTemplate, imageTemplate, type ImageTemplate } from './images/template.ts';
 import { cacheDirectory, clusterPaths, projectDirectory, stateDirectory } from './layout.ts';
 import { writePki } from './pki.ts';
 import { apiServerAnswers, dnsAnswers, labelNodes, nodesReady } from './readiness.ts';
@@ -111,6 +113,8 @@ async function plan(request: UpRequest): Promise<ClusterState> {
 function bringUpSteps(state: ClusterState, request: UpRequest): Step[] {
   const bundles = new Map<Program, string>();
   let lan: Lan | undefined;
+  let version = '';
+  let images: ImageTemplate | undefined;
   const first = controlPlane(state);
   const start = async (node: NodeState, names: readonly string[]): Promise<string> => {
     const present = serviceNames(node.directory);
@@ -153,19 +157,31 @@ function bringUpSteps(state: ClusterState, request: UpRequest): Step[] {
       },
     },
     {
+      id: 'images',
+      title: 'Build the images (once, then cached)',
+      needs: ['directories'],
+      run: async () => {
+        version = parseContainerdVersion(await run(['containerd', '--version']));
+        images = await imageTemplate(version);
+        state.images = images.key;
+        writeState(state);
+        return images.notes.join('; ');
+      },
+    },
+    {
       id: 'configuration',
       title: 'Write the configuration of the nodes',
-      needs: ['bundles', 'directories'],
+      needs: ['bundles', 'images'],
       run: async () => {
-        const version = parseContainerdVersion(await run(['containerd', '--version']));
         const containerd = containerdConfig({
           version,
-          sandboxImage: 'plumbline.local/pause:1',
+          sandboxImage: pauseImage,
           restrictOomScoreAdj: lacksSysResource(),
         });
         for (const node of state.nodes) {
           mkdirSync(join(node.directory, 'kubernetes', 'manifests'), { recursive: true });
           mkdirSync(join(node.directory, 'kubelet'), { recursive: true });
+          if (images !== undefined) copyTemplate(images, join(node.directory, 'containerd'));
           writeFileSync(join(node.directory, 'kubernetes', 'containerd.toml'), containerd);
           writeFileSync(join(node.directory, 'kubelet', 'config.yaml'), kubeletConfig());
           for (const service of nodeServices({ state, node, bundles })) writeService(node.directory, service);

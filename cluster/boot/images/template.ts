@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images are imported and unpacked once per machine, by a containerd of its own, into a template directory named by
+// what went into it. A node's containerd then starts from a copy of the template whose large files are hard links: no
+// unpacking, no space, and one page cache for the same file in all nodes.
+
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  lstatSync,
+  readlinkSync,
+  chownSync,
+  lchownSync,
+  chmodSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+
+import { run } from '../../machines/command.ts';
+import { identify, kill } from '../../machines/processes.ts';
+import { until } from '../../machines/until.ts';
+import { cacheDirectory } from '../layout.ts';
+import { imageSpecs, type ImageSpec } from './images.ts';
+import { fingerprint, type FileTree } from './layers.ts';
+import { archiveLayout, writeLayout } from './layout-archive.ts';
+
+export interface ImageTemplate {
+  /** containerd root to copy into a node. */
+  readonly directory: string;
+  /** OCI archive of the same images, for nodes that run already. */
+  readonly archive: string;
+  /** Changes when any image does. */
+  readonly key: string;
+  readonly notes: readonly string[];
+}
+
+/** Makes the template unless there is one of exactly these images. */
+export async function imageTemplate(containerdVersion: string): Promise<ImageTemplate> {
+  const { images, notes } = await imageSpecs();
+  const key = keyOf(images, containerdVersion);
+  const root = join(cacheDirectory('images'), key);
+  const template = { directory: join(root, 'containerd'), archive: join(root, 'images.tar'), key, notes };
+  if (existsSync(join(root, 'complete'))) return template;
+  const staging = `${root}.${process.pid}.new`;
+  try {
+    await writeLayout(images, join(staging, 'layout'), { compress: false });
+    await archiveLayout(join(staging, 'layout'), join(staging, 'images.tar'));
+    rmSync(join(staging, 'layout'), { recursive: true });
+    await importInto(join(staging, 'containerd'), join(staging, 'images.tar'));
+    writeFileSync(join(staging, 'complete'), images.map((image) => `${image.reference}\n`).join(''));
+    forgetOthers(root);
+    renameSync(staging, root);
+  } finally {
+    rmSync(staging, { recursive: true, force: true });
+  }
+  return template;
+}
+
+/** Fills a node's containerd root. Errors when state directory and template are on different file systems never arise: then files are copied. */
+export function copyTemplate(template: ImageTemplate, target: string): void {
+  copyTree(template.directory, target);
+}
+
+function keyOf(images: readonly ImageSpec[], containerdVersion: string): string {
+  const hash = createHash('sha256').update(`${containerdVersion}\n${process.arch}\n`);
+  const seen = new Map<FileTree, string>();
+  for (const image of images) {
+    hash.update(JSON.stringify([image.reference, image.entrypoint, image.user]));
+    for (const layer of image.layers) {
+      const text = seen.get(layer) ?? createHash('sha256').update(fingerprint(layer)).digest('hex');
+      seen.set(layer, text);
+      hash.update(text);
+    }
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** Templates of earlier versions are of no use to anyone; nodes that came from them keep their links. */
+function forgetOthers(root: string): void {
+  const directory = cacheDirectory('images');
+  for (const name of readdirSync(directory)) {
+    if (join(directory, name) !== root && !name.endsWith('.new'))
+      rmSync(join(directory, name), { recursive: true, force: true });
+  }
+}
+
+/** Runs a containerd in a mount namespace of its own until it has taken the images in. */
+async function importInto(directory: string, archive: string): Promise<void> {
+  mkdirSync(directory, { recursive: true });
+  const state = `${directory}.state`;
+  const socket = join(state, 'containerd.sock');
+  mkdirSync(state, { recursive: true });
+  const config = join(state, 'config.toml');
+  writeFileSync(
+    config,
+    `version = 2\nroot = "${directory}"\nstate = "${state}"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "${socket}"\n`,
+  );
+  const child = spawn(
+    'unshare',
+    ['-m', '--propagation', 'private', 'containerd', '--config', config, '--log-level', 'warn'],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    },
+  );
+  let said = '';
+  child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)));
+  const ended = new Promise<void>((resolve) => child.on('close', () => resolve()));
+  const identity = child.pid === undefined ? undefined : identify(child.pid);
+  try {
+    const ctr = ['ctr', '--address', socket, '--namespace', 'k8s.io'];
+    const serves = async (): Promise<boolean> => {
+      if (child.exitCode !== null) throw new Error(`containerd ended: ${said}`);
+      return existsSync(socket) && (await run([...ctr, 'version'])) !== '';
+    };
+    await until(serves, { what: `containerd for the image template; it said: ${said}`, timeoutMs: 20_000 });
+    await run([...ctr, 'images', 'import', '--snapshotter', 'overlayfs', archive], { timeoutMs: 300_000 });
+    // What the CRI plugin would set when it pulls: the images are its own, and it garbage-collects by this label.
+    const references = (await run([...ctr, 'images', 'ls', '-q'])).split('\n').filter(Boolean);
+    for (const reference of references)
+      await run([...ctr, 'images', 'label', reference, 'io.cri-containerd.image=managed']);
+  } finally {
+    if (identity !== undefined) kill(identity, 'SIGTERM');
+    await ended;
+    rmSync(state, { recursive: true, force: true });
+  }
+}
+
+/** bbolt databases are written in place and so must be copies; everything else is only ever replaced or removed. */
+function copyTree(from: string, to: string): void {
+  const stats = lstatSync(from);
+  if (stats.isDirectory()) {
+    mkdirSync(to, { recursive: true });
+    chmodSync(to, stats.mode & 0o7777);
+    chownSync(to, stats.uid, stats.gid);
+    for (const name of readdirSync(from)) copyTree(join(from, name), join(to, name));
+  } else if (stats.isSymbolicLink()) {
+    symlinkSync(readlinkSync(from), to);
+    lchownSync(to, stats.uid, stats.gid);
+  } else if (stats.isFile()) {
+    if (from.endsWith('.db')) cpSync(from, to);
+    else linkOrCopy(from, to);
+  }
+}
+
+function linkOrCopy(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EXDEV' && code !== 'EMLINK') throw error;
+    cpSync(from, to, { preserveTimestamps: true });
+    chmodSync(to, lstatSync(from).mode & 0o7777);
+  }
+}
