@@ -32,11 +32,12 @@ export async function waitForObject<T extends KubernetesObject, R>(
     while (!signal.aborted) {
       try {
         for await (const object of states<T>(kube, { path, name: reference.name, signal })) {
-          last = wait.condition(object);
+          last = judge(wait.condition, object);
           if (last.done) return last.value;
         }
       } catch (error) {
         if (signal.aborted) break;
+        if (error instanceof ConditionThrew) throw error.cause;
         if (isClientError(error)) throw error;
         last = pending(`${last.done ? '' : last.state} (${messageOf(error)})`);
         await pause(retryDelayMs, signal);
@@ -67,6 +68,17 @@ async function* states<T extends KubernetesObject>(
     if (event.type === 'ERROR') return;
     if (event.type === 'BOOKMARK') continue;
     yield event.type === 'DELETED' ? undefined : event.object;
+  }
+}
+
+/** Tells an error of the condition, which ends the wait, from one of the connection, which does not. */
+class ConditionThrew extends Error {}
+
+function judge<T, R>(condition: (object: T | undefined) => Progress<R>, object: T | undefined): Progress<R> {
+  try {
+    return condition(object);
+  } catch (error) {
+    throw new ConditionThrew('the condition threw', { cause: error });
   }
 }
 
