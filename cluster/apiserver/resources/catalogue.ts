@@ -86,7 +86,7 @@ export function createDefinitions(config: ResourcesConfig): readonly ResourceDef
     persistentVolumeClaims,
     persistentVolumes,
     podTemplates,
-    pods,
+    pods(config),
     replicationControllers,
     resourceQuotas,
     secrets,

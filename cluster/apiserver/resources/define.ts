@@ -68,13 +68,20 @@ export interface TypedDefinition<T> extends Pick<
   readonly selectableFields?: (object: T) => Readonly<Record<string, string>>;
   /** Columns between NAME and AGE. */
   readonly columns?: readonly CellColumn<T>[];
+  /** Columns behind AGE, mostly shown with `-o wide` only. */
+  readonly wideColumns?: readonly CellColumn<T>[];
   /** Columns in full, for the few tables that do not begin with NAME or end with AGE. */
   readonly allColumns?: readonly CellColumn<T>[];
 }
 
 /** Builds the definition. The one cast from untyped objects to `T` is here: the schema has decoded them already. */
 export function define<T extends AnyObject>(declared: TypedDefinition<T>): ResourceDefinition {
-  const columns = declared.allColumns ?? [nameColumn<T>(), ...(declared.columns ?? []), ageColumn<T>()];
+  const columns = declared.allColumns ?? [
+    nameColumn<T>(),
+    ...(declared.columns ?? []),
+    ageColumn<T>(),
+    ...(declared.wideColumns ?? []),
+  ];
   const hasStatus = declared.status !== undefined;
   const nameRule = declared.nameRule ?? dnsSubdomainName;
   const typed = {
