@@ -91,7 +91,7 @@ export function createDefinitions(config: ResourcesConfig): readonly ResourceDef
     resourceQuotas,
     secrets,
     serviceAccounts,
-    services,
+    services(config),
     controllerRevisions,
     daemonSets,
     deployments,
