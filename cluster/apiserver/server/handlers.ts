@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers requests for resources: finds the definition, decodes what was sent, runs the verb and encodes the result.
+import type { KubeObject, RequestContext, UserInfo } from '../resources/definition.ts';
+import { badRequest, deleted, invalid, methodNotAllowed, methodNotSupported, pathNotFound } from '../status.ts';
+import { expectObject, parseBody } from './body.ts';
+import type { Served } from './catalog.ts';
+import { toServed, toStored } from './core.ts';
+import type { Core } from './core.ts';
+import type { Exchange } from './exchange.ts';
+import { deleteOptions } from './delete-options.ts';
+import { negotiate } from './negotiation.ts';
+import { patchObject, patchValue, plainPatchType } from './patches.ts';
+import { freshEnough, getEntry, listEntries } from './reads.ts';
+import { encodeEntry, encodeList, encodeObject } from './representation.ts';
+import type { View } from './representation.ts';
+import type { ResourceRequest } from './request-info.ts';
+import { isCollection } from './request-info.ts';
+import { applyScale, scaleOf } from './scale.ts';
+import { selection } from './selection.ts';
+import { serveSubresource } from './subresources.ts';
+import { serveWatch } from './watches.ts';
+import { createObject, deleteObject, updateObject } from './writes.ts';
+import type { WriteOutcome } from './writes.ts';
+
+const json = 'application/json';
+
+export interface ResourceCall {
+  readonly exchange: Exchange;
+  readonly info: ResourceRequest;
+  readonly user: UserInfo;
+  /** Aborted when the server stops; ends watches. */
+  readonly stop: AbortSignal;
+}
+
+/** Throws StatusError for everything that is refused. */
+export async function serveResource(core: Core, call: ResourceCall): Promise<void> {
+  const { info, exchange } = call;
+  const served = core.catalog.find(info.group, info.version, info.resource);
+  if (served === undefined) {
+    throw pathNotFound();
+  }
+  const { definition } = served;
+  if (!definition.namespaced && info.namespace !== '' && definition.plural !== 'namespaces') {
+    throw pathNotFound();
+  }
+  const context = requestContext(core, call, served);
+  if (info.subresource !== '') {
+    return serveUnder(core, served, call, context);
+  }
+  if (definition.verbs !== undefined && !definition.verbs.includes(info.verb)) {
+    throw methodNotSupported(definition, info.verb);
+  }
+  if (definition.namespaced && info.namespace === '' && !readsAll.has(info.verb)) {
+    throw info.verb === 'get' || info.name !== '' ? pathNotFound() : methodNotAllowed();
+  }
+  const view = (): View => ({
+    served,
+    representation: negotiate(exchange.header('accept')),
+    includeObject: context.query.get('includeObject') ?? '',
+  });
+  switch (info.verb) {
+    case 'get': {
+      const entry = await getEntry(core, served, {
+        namespace: namespaceOf(served, info),
+        name: info.name,
+        resourceVersion: context.query.get('resourceVersion'),
+      });
+      return exchange.respond(200, json, encodeEntry(view(), entry));
+    }
+    case 'list': {
+      const page = await listEntries(core, served, info.namespace, context.query);
+      return exchange.respond(200, json, encodeList(view(), page.entries, page.metadata));
+    }
+    case 'watch':
+      return serveWatch(core, exchange, {
+        view: view(),
+        namespace: namespaceOf(served, info),
+        query: context.query,
+        stop: call.stop,
+      });
+    case 'create':
+      return create(core, served, call, context);
+    case 'update':
+      return update(core, served, call, context);
+    case 'patch':
+      return patch(core, served, call, context);
+    case 'delete':
+      return remove(core, served, call, context);
+    case 'deletecollection':
+      return removeAll(core, served, call, context);
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+const readsAll = new Set(['list', 'watch']);
+
+/** The namespace part of the object's key; a Namespace is addressed like one of its own objects but lives outside. */
+function namespaceOf(served: Served, info: ResourceRequest): string {
+  return served.definition.namespaced ? info.namespace : '';
+}
+
+async function create(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
+  const { exchange, info } = call;
+  if (!isCollection(info)) {
+    throw methodNotAllowed();
+  }
+  const { definition } = served;
+  const object = await readObject(served, call, context);
+  if (definition.review !== undefined) {
+    const stored = toStored(served, object);
+    definition.default?.(stored);
+    const errors = definition.validate?.(stored, context) ?? [];
+    if (errors.length > 0) {
+      throw invalid(definition, object.metadata.name ?? '', errors);
+    }
+    const reviewed = await definition.review(stored, context);
+    return sendObject(exchange, 201, toServed(served, reviewed));
+  }
+  const outcome = await createObject(core, served, { object: toStored(served, object) }, context);
+  send(exchange, served, 201, outcome);
+}
+
+async function update(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
+  const { info } = call;
+  const object = await readObject(served, call, context);
+  const view = info.subresource === '' ? undefined : info.subresource;
+  const stored = toStored(served, object);
+  let used = false;
+  const outcome = await updateObject(
+    core,
+    served,
+    {
+      namespace: namespaceOf(served, info),
+      name: info.name,
+      ...(view === undefined ? {} : { view }),
+      change() {
+        // The pipeline changes what it is given: a second attempt needs what the client sent.
+        const next = used ? toStored(served, expectObject(served, parseSent(call), context)) : stored;
+        used = true;
+        return place(served, info, next);
+      },
+    },
+    context,
+  );
+  send(call.exchange, served, 200, outcome);
+}
+
+async function patch(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
+  const { exchange, info } = call;
+  const outcome = await patchObject(
+    core,
+    served,
+    {
+      namespace: namespaceOf(served, info),
+      name: info.name,
+      view: info.subresource === '' ? undefined : info.subresource,
+      contentType: exchange.header('content-type'),
+      body: await exchange.body(),
+    },
+    context,
+  );
+  send(exchange, served, outcome.created ? 201 : 200, outcome);
+}
+
+async function remove(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
+  const { exchange, info } = call;
+  const options = deleteOptions(await exchange.body(), exchange.header('content-type'), context.query);
+  const dry = { ...context, dryRun: context.dryRun || options.dryRun };
+  const request = { namespace: namespaceOf(served, info), name: info.name, ...options };
+  const { object, gone } = await deleteObject(core, served, request, dry);
+  if (gone) {
+    sendObject(exchange, 200, deleted(served.definition, info.name, object.metadata.uid));
+  } else {
+    sendObject(exchange, 200, toServed(served, object));
+  }
+}
+
+async function removeAll(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
+  const { exchange, info } = call;
+  const options = deleteOptions(await exchange.body(), exchange.header('content-type'), context.query);
+  const selected = selection(served.definition, info.namespace, context.query);
+  await freshEnough(core, '');
+  const page = await listEntries(core, served, info.namespace, context.query);
+  const dry = { ...context, dryRun: context.dryRun || options.dryRun };
+  for (const entry of page.entries) {
+    const request = {
+      ...options,
+      namespace: entry.namespace,
+      name: entry.name,
+      still: (current: typeof entry) => selected.matches(current),
+    };
+    await deleteObject(core, served, request, dry).catch((error: unknown) => {
+      if ((error as { reason?: string }).reason !== 'NotFound') {
+        throw error;
+      }
+    });
+  }
+  const view = { served, representation: negotiate(exchange.header('accept')), includeObject: '' };
+  exchange.respond(200, json, encodeList(view, page.entries, page.metadata));
+}
+
+/** `status`, other views, `scale`, and what the definition handles by itself. */
+async function serveUnder(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
+  const { definition } = served;
+  const { info, exchange } = call;
+  const own = definition.subresources?.[info.subresource];
+  if (own !== undefined) {
+    return serveSubresource(core, { served, own, call, context });
+  }
+  if (info.subresource === 'scale' && definition.scale !== undefined) {
+    return serveScale(core, served, call, context);
+  }
+  const isView = info.subresource === 'status' ? definition.status : definition.views?.[info.subresource];
+  if (isView === undefined || info.rest !== '') {
+    throw pathNotFound();
+  }
+  switch (info.verb) {
+    case 'get': {
+      const at = { namespace: namespaceOf(served, info), name: info.name };
+      const entry = await getEntry(core, served, { ...at, resourceVersion: context.query.get('resourceVersion') });
+      const representation = negotiate(exchange.header('accept'));
+      return exchange.respond(200, json, encodeEntry({ served, representation, includeObject: '' }, entry));
+    }
+    case 'update':
+      return update(core, served, call, context);
+    case 'patch':
+      return patch(core, served, call, context);
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+async function serveScale(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
+  const { info, exchange } = call;
+  const paths = served.definition.scale;
+  if (paths === undefined) {
+    throw pathNotFound();
+  }
+  const at = { namespace: namespaceOf(served, info), name: info.name };
+  if (info.verb === 'get') {
+    const entry = await getEntry(core, served, { ...at, resourceVersion: null });
+    return sendObject(exchange, 200, scaleOf(entry.object, paths));
+  }
+  if (info.verb !== 'update' && info.verb !== 'patch') {
+    throw methodNotAllowed();
+  }
+  const body = await exchange.body();
+  const contentType = exchange.header('content-type');
+  const wanted = (current: KubeObject): KubeObject => {
+    if (info.verb === 'update') {
+      return parseBody(body, contentType) as KubeObject;
+    }
+    const type = plainPatchType(contentType);
+    const patched = patchValue(undefined, {
+      type: type === 'application/strategic-merge-patch+json' ? 'application/merge-patch+json' : type,
+      original: scaleOf(current, paths),
+      patch: JSON.parse(body.toString()) as unknown,
+    });
+    if (patched.metadata.resourceVersion === current.metadata.resourceVersion) {
+      delete patched.metadata.resourceVersion;
+    }
+    return patched;
+  };
+  const change = (current: KubeObject): KubeObject => applyScale(current, wanted(current), paths);
+  const outcome = await updateObject(core, served, { ...at, change }, context);
+  sendObject(exchange, 200, scaleOf(outcome.object, paths));
+}
+
+const bodies = new WeakMap<Exchange, Buffer>();
+
+async function readObject(served: Served, call: ResourceCall, context: RequestContext): Promise<KubeObject> {
+  bodies.set(call.exchange, await call.exchange.body());
+  const object = expectObject(served, parseSent(call), context);
+  return call.info.verb === 'create' ? placeNew(served, call.info, object) : object;
+}
+
+function parseSent({ exchange }: ResourceCall): unknown {
+  return parseBody(bodies.get(exchange) ?? Buffer.alloc(0), exchange.header('content-type'));
+}
+
+function placeNew(served: Served, info: ResourceRequest, object: KubeObject): KubeObject {
+  const { metadata } = object;
+  if (!served.definition.namespaced) {
+    delete metadata.namespace;
+    return object;
+  }
+  if (metadata.namespace !== undefined && metadata.namespace !== '' && metadata.namespace !== info.namespace) {
+    throw badRequest('the namespace of the provided object does not match the namespace sent on the request');
+  }
+  metadata.namespace = info.namespace;
+  return object;
+}
+
+function place(served: Served, info: ResourceRequest, object: KubeObject): KubeObject {
+  const { metadata } = object;
+  metadata.name ??= info.name;
+  if (metadata.name !== info.name) {
+    throw badRequest(`the name of the object (${metadata.name}) does not match the name on the URL (${info.name})`);
+  }
+  return placeNew(served, info, object);
+}
+
+export function requestContext(core: Core, call: ResourceCall, served: Served): RequestContext {
+  const { info, exchange, user } = call;
+  const { query } = exchange;
+  return {
+    user,
+    verb: info.verb,
+    group: info.group,
+    version: info.version,
+    resource: info.resource,
+    ...(info.subresource === '' ? {} : { subresource: info.subresource }),
+    ...(served.definition.namespaced && info.namespace !== '' ? { namespace: info.namespace } : {}),
+    ...(info.name === '' ? {} : { name: info.name }),
+    dryRun: readDryRun(query),
+    fieldManager: fieldManager(exchange),
+    query,
+    warn: (text) => void (exchange.warnings.includes(text) || exchange.warnings.push(text)),
+    registry: core.registry,
+  };
+}
+
+function readDryRun(query: URLSearchParams): boolean {
+  const values = query.getAll('dryRun').filter((value) => value !== '');
+  if (values.some((value) => value !== 'All')) {
+    throw badRequest(`dryRun: Unsupported value: "${values.join(',')}": supported values: "All"`);
+  }
+  return values.length > 0;
+}
+
+/** As upstream: the parameter, or the first part of the user agent. */
+function fieldManager(exchange: Exchange): string {
+  const given = exchange.query.get('fieldManager');
+  return given !== null && given !== ''
+    ? given
+    : (exchange.header('user-agent')?.split('/')[0] ?? 'unknown').slice(0, 128);
+}
+
+function send(exchange: Exchange, served: Served, status: number, outcome: WriteOutcome): void {
+  const view: View = {
+    served,
+    representation: negotiate(exchange.header('accept')),
+    includeObject: exchange.query.get('includeObject') ?? '',
+  };
+  const body = outcome.entry === undefined ? encodeObject(view, outcome.object) : encodeEntry(view, outcome.entry);
+  exchange.respond(status, json, body);
+}
+
+function sendObject(exchange: Exchange, status: number, object: object): void {
+  exchange.respond(status, json, Buffer.from(JSON.stringify(object)));
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// Composes the API server from its parts and runs it until told to stop.
+import type { Logger } from '../../machinery/log.ts';
+import { admissionPlugins } from '../admission/plugins.ts';
+import { createAuthenticator } from '../authentication/authenticate.ts';
+import { createTokenService } from '../authentication/service-account-tokens.ts';
+import { createAuthorizer } from '../authorization/authorizer.ts';
+import { createNodeAuthorizer } from '../authorization/node-authorizer.ts';
+import { createRbac, rbacResources } from '../authorization/rbac.ts';
+import { createDefinitions } from '../resources/catalogue.ts';
+import type { KubeletCredentials, ResourcesConfig } from '../resources/config.ts';
+import type { UserInfo } from '../resources/definition.ts';
+import { EtcdClient } from '../store/etcd-client.ts';
+import type { EtcdOptions } from '../store/etcd-client.ts';
+import { Store } from '../store/store.ts';
+import { ApiServer } from './api-server.ts';
+import { bootstrap } from './bootstrap.ts';
+import { Catalog } from './catalog.ts';
+import type { Core } from './core.ts';
+import { followCustomResources } from './custom-resources.ts';
+import { createMetrics } from './metrics.ts';
+import { createPaths } from './paths.ts';
+import { createRegistry } from './registry.ts';
+
+export interface RunOptions {
+  readonly etcd: EtcdOptions;
+  readonly tls: { readonly cert: Buffer; readonly key: Buffer; readonly ca: Buffer };
+  readonly tokens: {
+    readonly issuer: string;
+    readonly apiAudiences: readonly string[];
+    readonly verificationKeys: readonly string[];
+    readonly signingKey: string;
+  };
+  readonly staticTokens: ReadonlyMap<string, UserInfo>;
+  readonly kubelet: KubeletCredentials;
+  readonly serviceClusterIPRange: string;
+  readonly serviceNodePortRange: string;
+  readonly advertiseAddress: string;
+  readonly bindAddress: string;
+  readonly securePort: number;
+  readonly version: string;
+}
+
+/** Resolves after a graceful stop. */
+export async function runApiServer(options: RunOptions, log: Logger, signal: AbortSignal): Promise<void> {
+  const metrics = createMetrics(options.version);
+  const etcd = new EtcdClient({ ...options.etcd, observe: metrics.observeEtcd });
+  const store = new Store(etcd, (text) => log.warn(text));
+  const registry = createRegistry(() => core);
+  const tokens = createTokenService({ ...options.tokens, registry, now: Date.now });
+  const rbac = createRbac({
+    get: registry.get,
+    list: registry.list,
+    stamp: () => rbacResources.map((resource) => store.cache(resource).lastChange).join(),
+  });
+  const podsOfNode = (node: string) =>
+    registry.list('pods').filter((pod) => (pod['spec'] as { nodeName?: string } | undefined)?.nodeName === node);
+  const authorizer = createAuthorizer(rbac, createNodeAuthorizer(registry, podsOfNode));
+  const config: ResourcesConfig = {
+    serviceClusterIPRange: options.serviceClusterIPRange,
+    serviceNodePortRange: options.serviceNodePortRange,
+    kubelet: options.kubelet,
+    apiAudiences: options.tokens.apiAudiences,
+    mintToken: tokens.mint,
+    authenticateToken: tokens.authenticate,
+    authorize: authorizer.authorize,
+    rulesOf: authorizer.rulesOf,
+  };
+  const core: Core = {
+    store,
+    catalog: new Catalog(createDefinitions(config)),
+    registry,
+    plugins: admissionPlugins(config),
+    authorize: authorizer.authorize,
+  };
+  await store.start();
+  let ready = false;
+  const etcdCheck = { name: 'etcd', check: () => store.ping() };
+  const pingCheck = { name: 'ping', check: () => Promise.resolve() };
+  const startCheck = {
+    name: 'poststarthook/bootstrap',
+    check: () => (ready ? Promise.resolve() : Promise.reject(new Error('not finished'))),
+  };
+  const server = new ApiServer({
+    core,
+    authenticator: createAuthenticator({ tokens, staticTokens: options.staticTokens }),
+    metrics,
+    log,
+    tls: options.tls,
+    servePath: createPaths({
+      catalog: core.catalog,
+      metrics,
+      tokens,
+      health: { live: [pingCheck, etcdCheck, startCheck], ready: [pingCheck, etcdCheck, startCheck] },
+      version: options.version,
+      issuer: options.tokens.issuer,
+      serverAddress: `${options.advertiseAddress}:${options.securePort}`,
+    }),
+  });
+  followCustomResources(core, log);
+  await bootstrap({
+    registry,
+    log,
+    advertiseAddress: options.advertiseAddress,
+    securePort: options.securePort,
+    serviceAddress: firstAddress(options.serviceClusterIPRange),
+    clientCa: options.tls.ca.toString(),
+    signal,
+  });
+  ready = true;
+  await server.listen(options.securePort, options.bindAddress);
+  log.info('serving', { address: `${options.bindAddress}:${options.securePort}`, version: options.version });
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) {
+      resolve();
+    }
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  log.info('stopping');
+  await server.close();
+  store.close();
+}
+
+/** `10.96.0.0/16` has `10.96.0.1`. */
+export function firstAddress(cidr: string): string {
+  const parts = (cidr.split('/')[0] ?? '').split('.');
+  return [...parts.slice(0, -1), Number(parts.at(-1)) + 1].join('.');
+}
