@@ -17,6 +17,7 @@ import { mtuOfLinkWith } from './ip-command.ts';
 import { masqueradeTable } from './masquerade.ts';
 import { LiveTable } from './nft/live-table.ts';
 import { SyncLoop } from './nft/sync-loop.ts';
+import { PolicyAgent } from './policy/policy-agent.ts';
 import { desiredRoutes, internalAddresses, podCIDRsOf, reconcileRoutes } from './routes.ts';
 import type { Node } from '../machinery/api-types.ts';
 
@@ -46,6 +47,7 @@ async function main(): Promise<void> {
   const client = Client.fromKubeconfig(flags.kubeconfig, { userAgent: 'network-agent' });
   const nodes = new Informer<Node>(client, resources.nodes, { transform: leanNode });
   const masquerade = new LiveTable();
+  let policy: PolicyAgent | undefined;
   let configured = false;
   let lastError: unknown = new Error('this node has no podCIDR yet; the controller-manager assigns it');
 
@@ -68,6 +70,11 @@ async function main(): Promise<void> {
           nodeAddresses: all.flatMap(internalAddresses),
         }),
       );
+      if (policy === undefined) {
+        const agent = new PolicyAgent({ client, nodeName, podCIDRs });
+        await agent.start(stop.signal);
+        policy = agent;
+      }
       const addresses = internalAddresses(self);
       const mtu = await mtuOfLinkWith(addresses);
       if (mtu === undefined) {
@@ -98,6 +105,10 @@ async function main(): Promise<void> {
           if (!configured || lastError !== undefined)
             throw new Error('the network is not up to date', { cause: lastError });
         },
+        policy: () => {
+          if (policy?.lastError !== undefined)
+            throw new Error('network policies are not up to date', { cause: policy.lastError });
+        },
       },
     },
     stop.signal,
@@ -108,6 +119,7 @@ async function main(): Promise<void> {
     await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
   }
   await loop.stop();
+  await policy?.stop();
   client.close();
 }
 

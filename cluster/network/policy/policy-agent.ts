@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeps the policy table of this node equal to the cluster's NetworkPolicies, Pods and Namespaces.
+
+import { Informer } from '../../machinery/informer.ts';
+import { logger } from '../../machinery/log.ts';
+import { exponentialBuckets, metrics } from '../../machinery/metrics.ts';
+import { resources } from '../../machinery/resources.ts';
+import { LiveTable } from '../nft/live-table.ts';
+import { SyncLoop } from '../nft/sync-loop.ts';
+import { CniAttachments, resultsDirectory } from './cni-attachments.ts';
+import { compilePolicies } from './compile.ts';
+import { policyPod, withAttachments } from './policy-pods.ts';
+import type { Namespace, NetworkPolicy, Pod } from '../../machinery/api-types.ts';
+import type { Client } from '../../machinery/client.ts';
+import type { PolicyPod } from './policy-pods.ts';
+
+const log = logger('network-policy');
+const syncSeconds = metrics.histogram(
+  'plumb_policy_sync_duration_seconds',
+  'Time from the start of a compilation to rules in force',
+  exponentialBuckets(0.001, 2, 14),
+);
+const syncFailures = metrics.counter('plumb_policy_sync_failures_total', 'Rule sets that could not be applied');
+
+/** The attachments on disk are compared with what is known this often, should the watch have missed one. */
+const rescanMs = 30_000;
+
+export interface PolicyAgentOptions {
+  readonly client: Client;
+  readonly nodeName: string;
+  readonly podCIDRs: readonly string[];
+}
+
+export class PolicyAgent {
+  readonly #options: PolicyAgentOptions;
+  readonly #policies: Informer<NetworkPolicy>;
+  readonly #namespaces: Informer<Namespace>;
+  readonly #pods: Informer<Pod>;
+  readonly #byUid = new Map<string, PolicyPod>();
+  readonly #attachments: CniAttachments;
+  readonly #live = new LiveTable();
+  readonly #loop: SyncLoop;
+  #enforcing: (() => void) | undefined;
+  #rescan: NodeJS.Timeout | undefined;
+  lastError: unknown;
+
+  constructor(options: PolicyAgentOptions) {
+    this.#options = options;
+    const { client } = options;
+    this.#policies = new Informer<NetworkPolicy>(client, resources.networkPolicies);
+    this.#namespaces = new Informer<Namespace>(client, resources.namespaces, {
+      transform: ({ metadata: { name, uid, labels, resourceVersion } }) => ({
+        metadata: {
+          ...(name && { name }),
+          ...(uid && { uid }),
+          ...(labels && { labels }),
+          ...(resourceVersion && { resourceVersion }),
+        },
+      }),
+    });
+    this.#pods = new Informer<Pod>(client, resources.pods, { transform: leanPod });
+    this.#loop = new SyncLoop({
+      settleMs: 2,
+      retryMs: 1000,
+      run: () => this.#sync(),
+      onError: (error) => {
+        this.lastError = error;
+        syncFailures.add();
+        log.error('policies could not be enforced as they are now, trying again in 1 s', error);
+      },
+    });
+    this.#attachments = new CniAttachments(resultsDirectory, () => this.#request());
+    this.#policies.onChange(({ object, old }) => {
+      if (old === undefined || JSON.stringify(old.spec) !== JSON.stringify(object.spec)) this.#request();
+    });
+    this.#namespaces.onChange(({ object, old }) => {
+      const labels = JSON.stringify(object.metadata.labels);
+      if (old === undefined || JSON.stringify(old.metadata.labels) !== labels) this.#request();
+    });
+    this.#pods.onChange(({ type, object }) => {
+      const uid = object.metadata.uid ?? '';
+      const before = this.#byUid.get(uid);
+      const after = type === 'deleted' ? undefined : policyPod(object);
+      if (JSON.stringify(before) === JSON.stringify(after)) return;
+      if (after === undefined) this.#byUid.delete(uid);
+      else this.#byUid.set(uid, after);
+      this.#request();
+    });
+  }
+
+  /** Resolves when the rules of the present policies are in force. */
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#attachments.start();
+    await Promise.all([this.#policies, this.#namespaces, this.#pods].map((informer) => informer.start(signal)));
+    this.#rescan = setInterval(() => {
+      this.#attachments.rescan().catch((error: unknown) => log.error('network attachments cannot be read', error));
+    }, rescanMs);
+    await new Promise<void>((resolve) => {
+      this.#enforcing = resolve;
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      this.#request();
+    });
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#rescan);
+    this.#attachments.stop();
+    await this.#loop.stop();
+  }
+
+  #request(): void {
+    if (this.#policies.synced && this.#namespaces.synced && this.#pods.synced) this.#loop.request();
+  }
+
+  async #sync(): Promise<number | undefined> {
+    const startedAt = performance.now();
+    const { nodeName, podCIDRs } = this.#options;
+    const table = compilePolicies({
+      policies: this.#policies.list(),
+      pods: withAttachments(this.#byUid.values(), this.#attachments.list()),
+      namespaces: new Map(this.#namespaces.list().map(({ metadata }) => [metadata.name ?? '', metadata.labels ?? {}])),
+      nodeName,
+      podCIDRs,
+    });
+    const { kind, refused } = await this.#live.apply(table);
+    const seconds = (performance.now() - startedAt) / 1000;
+    syncSeconds.observe(seconds);
+    if (refused !== undefined) log.warn('a difference was refused, the table was written anew', { reason: refused });
+    log.debug('enforced', { kind, seconds });
+    this.lastError = undefined;
+    this.#enforcing?.();
+    return this.#live.untidy ? 1000 : undefined;
+  }
+}
+
+/** Only what `policyPod` reads: every node keeps every pod of the cluster. */
+function leanPod({ metadata, spec, status }: Pod): Pod {
+  const { name, namespace, uid, labels, resourceVersion } = metadata;
+  const leanContainers = (containers: NonNullable<Pod['spec']>['containers'] | undefined) =>
+    (containers ?? []).map(({ name, ports }) => ({ name, ...(ports && { ports }) }));
+  return {
+    metadata: {
+      ...(name && { name }),
+      ...(namespace && { namespace }),
+      ...(uid && { uid }),
+      ...(labels && { labels }),
+      ...(resourceVersion && { resourceVersion }),
+    },
+    spec: {
+      containers: leanContainers(spec?.containers),
+      initContainers: leanContainers(spec?.initContainers),
+      ...(spec?.nodeName && { nodeName: spec.nodeName }),
+      ...(spec?.hostNetwork && { hostNetwork: true }),
+    },
+    status: {
+      ...(status?.phase && { phase: status.phase }),
+      ...(status?.podIP && { podIP: status.podIP }),
+      ...(status?.podIPs && { podIPs: status.podIPs }),
+    },
+  };
+}
