@@ -130,6 +130,8 @@ function ownAddress(): string {
   return found?.address ?? '127.0.0.1';
 }
 
+// grpc-js names the server by its address when etcd is given by one; node warns, and ignores it as it should.
+process.noDeprecation = true;
 const log = logger('apiserver');
 try {
   const stop = new AbortController();

@@ -227,3 +227,8 @@ export function deleted(resource: GroupResource, name: string, uid: string | und
     details: { ...details(resource, name), ...(uid === undefined ? {} : { uid }) },
   };
 }
+
+/** What a client gets for an error that nobody foresaw: 500. */
+export function asStatusError(error: unknown): StatusError {
+  return error instanceof StatusError ? error : internalError(error instanceof Error ? error.message : String(error));
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What each controller of the controller-manager may do when it runs under its own service account; the names are upstream's.
 import type { PolicyRule } from '../../machinery/api-types.ts';
-import { events, on } from './rbac-defaults.ts';
+import { events, on } from './rules.ts';
 
 const read = ['get', 'list', 'watch'];
 const change = ['patch', 'update'];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The roles and bindings that every cluster starts with, under the names that people and charts rely on.
-import type { PolicyRule, Subject } from '../../machinery/api-types.ts';
+import type { ClusterRole, PolicyRule, RoleBinding, Subject } from '../../machinery/api-types.ts';
 import { controllerRules } from './controller-rules.ts';
-import type { DefaultBinding, DefaultRole } from './reconcile-roles.ts';
+import { events, on } from './rules.ts';
 
 const read = ['get', 'list', 'watch'];
 const write = ['create', 'delete', 'deletecollection', 'patch', 'update'];
@@ -12,24 +12,16 @@ const toAdmin = 'rbac.authorization.k8s.io/aggregate-to-admin';
 const toEdit = 'rbac.authorization.k8s.io/aggregate-to-edit';
 const toView = 'rbac.authorization.k8s.io/aggregate-to-view';
 
-/** `on('apps', 'deployments replicasets', ['get'])`; names in one text, separated by blanks. */
-export function on(group: string, resources: string, verbs: readonly string[], names?: string): PolicyRule {
-  return {
-    verbs: [...verbs],
-    apiGroups: [group],
-    resources: resources.split(' '),
-    ...(names === undefined ? {} : { resourceNames: names.split(' ') }),
-  };
+export interface DefaultRole extends Omit<ClusterRole, 'metadata'> {
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Record<string, string> };
+}
+
+export interface DefaultBinding extends Omit<RoleBinding, 'metadata'> {
+  readonly metadata: { readonly name: string; readonly namespace?: string };
 }
 
 function paths(urls: string): PolicyRule {
   return { verbs: ['get'], nonResourceURLs: urls.split(' ') };
-}
-
-/** Writing events, which every component does. */
-export function events(): PolicyRule[] {
-  const verbs = ['create', 'patch', 'update'];
-  return [on('', 'events', verbs), on('events.k8s.io', 'events', verbs)];
 }
 
 const viewRules: PolicyRule[] = [

@@ -6,6 +6,7 @@ import type { KubeObject, Registry } from '../resources/definition.ts';
 import { isReason } from '../status.ts';
 import { clusterRoleRules, rbacGroup } from './rbac.ts';
 import { defaultBindings, defaultRoles } from './rbac-defaults.ts';
+import type { DefaultBinding, DefaultRole } from './rbac-defaults.ts';
 import { uncovered } from './rbac-rules.ts';
 
 const autoUpdate = 'rbac.authorization.kubernetes.io/autoupdate';
@@ -18,14 +19,6 @@ export async function reconcileRoles(registry: Registry): Promise<void> {
   for (const role of roles.filter((one) => (one as ClusterRole).aggregationRule !== undefined)) {
     await showAggregatedRules(registry, role.metadata?.name ?? '');
   }
-}
-
-export interface DefaultRole extends Omit<ClusterRole, 'metadata'> {
-  readonly metadata: { readonly name: string; readonly namespace?: string; readonly labels?: Record<string, string> };
-}
-
-export interface DefaultBinding extends Omit<RoleBinding, 'metadata'> {
-  readonly metadata: { readonly name: string; readonly namespace?: string };
 }
 
 async function reconcileRole(registry: Registry, role: DefaultRole): Promise<void> {

@@ -48,8 +48,8 @@ export function groupsOf(definitions: readonly ResourceDefinition[]): GroupVersi
     }
   }
   return [...groups]
-    .map(([group, versions]) => ({ group, versions: [...versions].sort(compareVersions) }))
-    .sort((a, b) => rank(a.group) - rank(b.group) || (a.group < b.group ? -1 : 1));
+    .map(([group, versions]) => ({ group, versions: [...versions].toSorted(compareVersions) }))
+    .toSorted((a, b) => rank(a.group) - rank(b.group) || (a.group < b.group ? -1 : 1));
 }
 
 /** GA before beta before alpha, newer before older, then by name. */
@@ -143,7 +143,7 @@ export function aggregatedDiscovery(
         freshness: 'Current',
         resources: servedIn(definitions, group, one)
           .map(([definition]) => aggregatedResource(definition, one))
-          .sort((a, b) => (a.resource < b.resource ? -1 : 1)),
+          .toSorted((a, b) => (a.resource < b.resource ? -1 : 1)),
       })),
     })),
   };
@@ -198,7 +198,7 @@ function subresourcesOf(definition: ResourceDefinition): Subresource[] {
   if (definition.scale !== undefined) {
     list.push({ name: 'scale', kind: 'Scale', group: 'autoscaling', version: 'v1', verbs: viewVerbs });
   }
-  return list.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return list.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 function servedIn(

@@ -9,9 +9,11 @@ import type { Authenticator, ClientIdentity } from '../authentication/authentica
 import { impersonate } from '../authentication/impersonation.ts';
 import type { AccessAttributes } from '../resources/config.ts';
 import type { UserInfo } from '../resources/definition.ts';
-import { forbidden, internalError, StatusError } from '../status.ts';
+import { asStatusError, forbidden } from '../status.ts';
+import type { StatusError } from '../status.ts';
 import type { Core } from './core.ts';
 import { Http1Exchange, Http2Exchange } from './exchange.ts';
+import { sendStatus } from './exchange.ts';
 import type { Exchange } from './exchange.ts';
 import { serveResource } from './handlers.ts';
 import type { ApiMetrics } from './metrics.ts';
@@ -207,18 +209,4 @@ function refusal(attributes: AccessAttributes, reason: string): StatusError {
   const where = namespace === '' ? 'at the cluster scope' : `in the namespace ${JSON.stringify(namespace)}`;
   const why = `User ${JSON.stringify(user.name)} cannot ${verb} resource ${JSON.stringify(what)} in API group ${JSON.stringify(group)} ${where}${suffix}`;
   return forbidden({ group, plural: resource }, name, why);
-}
-
-export function asStatusError(error: unknown): StatusError {
-  return error instanceof StatusError ? error : internalError(error instanceof Error ? error.message : String(error));
-}
-
-export function sendStatus(exchange: Exchange, error: StatusError): void {
-  if (exchange.status !== 0) {
-    return;
-  }
-  const retry = error.status.details?.retryAfterSeconds;
-  exchange.respond(error.code, 'application/json', Buffer.from(JSON.stringify(error.status)), {
-    ...(retry === undefined ? {} : { 'retry-after': String(retry) }),
-  });
 }

@@ -7,6 +7,7 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Writable } from 'node:stream';
 import { gzip } from 'node:zlib';
 import { requestEntityTooLarge } from '../status.ts';
+import type { StatusError } from '../status.ts';
 
 export type Headers = Record<string, string | string[]>;
 
@@ -201,4 +202,14 @@ export class Http2Exchange extends Exchange {
     this.#stream.respond({ ':status': status, ...headers, 'content-length': String(body.length) });
     this.#stream.end(this.method === 'HEAD' ? undefined : body);
   }
+}
+
+/** Sends a refusal, unless a response has begun already. */
+export function sendStatus(exchange: Exchange, error: StatusError): void {
+  if (exchange.status !== 0) {
+    return;
+  }
+  const retry = error.status.details?.retryAfterSeconds;
+  const extra: Headers = retry === undefined ? {} : { 'retry-after': String(retry) };
+  exchange.respond(error.code, 'application/json', Buffer.from(JSON.stringify(error.status)), extra);
 }

@@ -65,5 +65,5 @@ export function parseAccept(accept: string): { type: string; parameters: Map<str
       return { type: type.toLowerCase(), parameters };
     })
     .filter(({ type }) => type !== '')
-    .sort((a, b) => Number(b.parameters.get('q') ?? 1) - Number(a.parameters.get('q') ?? 1));
+    .toSorted((a, b) => Number(b.parameters.get('q') ?? 1) - Number(a.parameters.get('q') ?? 1));
 }

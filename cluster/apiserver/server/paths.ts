@@ -216,5 +216,5 @@ function rootPaths(catalog: Catalog): string[] {
     '/readyz',
     '/version',
   ];
-  return [...new Set([...others, ...groups, ...versions])].sort();
+  return [...new Set([...others, ...groups, ...versions])].toSorted();
 }

@@ -34,6 +34,8 @@ export function createRegistry(core: () => Core): Registry {
       const context = internalContext(core(), target, { ...from, verb: 'create' });
       return (await createObject(core(), target, { object: copy(object) }, context)).object;
     },
+    // The five parameters are the seam's.
+    // oxlint-disable-next-line max-params
     async update(resource, namespace, name, mutate, options = {}): Promise<KubeObject> {
       const target = served(resource);
       const view = options.subresource;

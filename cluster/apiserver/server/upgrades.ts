@@ -6,10 +6,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Writable } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import type { UserInfo } from '../resources/definition.ts';
-import { pathNotFound, StatusError } from '../status.ts';
-import { asStatusError } from './api-server.ts';
+import { asStatusError, pathNotFound } from '../status.ts';
 import type { Core } from './core.ts';
-import { Exchange } from './exchange.ts';
+import { Exchange, sendStatus } from './exchange.ts';
 import type { Headers } from './exchange.ts';
 import { requestContext } from './handlers.ts';
 import { requestInfo } from './request-info.ts';
@@ -40,8 +39,7 @@ export async function serveUpgrade(core: Core, call: UpgradeCall): Promise<void>
     const context = requestContext(core, resourceCall, served);
     await serveSubresource(core, { served, own, call: resourceCall, context, upgrade: { socket, head } });
   } catch (error) {
-    const status = error instanceof StatusError ? error : asStatusError(error);
-    exchange.respond(status.code, 'application/json', Buffer.from(JSON.stringify(status.status)));
+    sendStatus(exchange, asStatusError(error));
   }
 }
 
