@@ -2,6 +2,7 @@
 // RFC 6902, with the answers that kubectl users know for patches that do not fit.
 import { applyPatch } from 'rfc6902';
 import type { KubeObject } from '../resources/definition.ts';
+import { copy } from '../server/json.ts';
 import { PatchError } from './patch-error.ts';
 
 const OPERATIONS = new Set(['add', 'remove', 'replace', 'move', 'copy', 'test']);
@@ -17,7 +18,7 @@ type Operations = Parameters<typeof applyPatch>[1];
  */
 export function applyJsonPatch(original: KubeObject, patch: unknown): KubeObject {
   const operations = checkOperations(patch);
-  const result = structuredClone(original);
+  const result = copy(original);
   const errors = applyPatch(result, operations);
   for (const [index, error] of errors.entries()) {
     if (error === null) continue;

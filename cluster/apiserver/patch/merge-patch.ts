@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // RFC 7396.
+import { copy } from '../server/json.ts';
 
 /** The patched value; `original` is not changed and shares no structure with the result. */
 export function applyMergePatch(original: unknown, patch: unknown): unknown {
-  if (!isObject(patch)) return structuredClone(patch);
-  const result: Record<string, unknown> = isObject(original) ? structuredClone(original) : {};
+  if (!isObject(patch)) return copy(patch);
+  const result: Record<string, unknown> = isObject(original) ? copy(original) : {};
   merge(result, patch);
   return result;
 }
@@ -20,7 +21,7 @@ function merge(target: Record<string, unknown>, patch: Record<string, unknown>):
       merge(inner, value);
       target[key] = inner;
     } else {
-      target[key] = structuredClone(value);
+      target[key] = copy(value);
     }
   }
 }

@@ -2,6 +2,7 @@
 // Strategic merge patch: a merge patch that knows which lists are really maps or sets, with the directives `$patch`,
 // `$retainKeys`, `$setElementOrder/<field>` and `$deleteFromPrimitiveList/<field>`.
 import type { TypeSchema } from '../schema/schema.ts';
+import { copy } from '../server/json.ts';
 import { PatchError } from './patch-error.ts';
 
 type JsonObject = Record<string, unknown>;
@@ -16,7 +17,7 @@ const DELETE_PRIMITIVES = '$deleteFromPrimitiveList/';
  * @throws PatchError 400 for directives that make no sense, 422-like 400 for elements without their merge key.
  */
 export function applyStrategicMergePatch(schema: TypeSchema, original: JsonObject, patch: JsonObject): JsonObject {
-  return mergeMap(schema, structuredClone(original), structuredClone(patch));
+  return mergeMap(schema, copy(original), copy(patch));
 }
 
 /** Both arguments may be changed and become part of the result. */

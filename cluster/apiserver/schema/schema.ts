@@ -87,6 +87,8 @@ export interface CustomType {
   readonly version: string;
   readonly kind: string;
   readonly listKind: string;
+  /** Whether the version has the status subresource. */
+  readonly statusSubresource: boolean;
   /** The `openAPIV3Schema` of the version. */
   readonly openapi: Readonly<Record<string, unknown>>;
   /** Pruning by the structural schema, in place. */
@@ -310,6 +312,8 @@ function typeOf(text: string, prefix: string): Type {
       type = new Type({
         shape: scalar.shape,
         goType: () => scalar.goType,
+        // Go types of these say nothing about what is inside, so it is owned as one piece.
+        atomic: scalar.shape === 'rawExtension' || scalar.shape === 'fieldsV1' || scalar.shape === 'any',
         ...(scalar.shape === 'schemaOr' ? { element: once(() => typeOf(JSON_SCHEMA, '')) } : {}),
       });
       anonymous.set(text, type);
