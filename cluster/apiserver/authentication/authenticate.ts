@@ -30,6 +30,9 @@ export function createAuthenticator(options: {
 }): Authenticator {
   return {
     async authenticate(request, identity) {
+      if (identity.certificate !== undefined) {
+        return authenticated(userOfCertificate(identity.certificate));
+      }
       const token = bearerToken(request.header('authorization'));
       if (token !== undefined) {
         const known = options.staticTokens.get(token);
@@ -37,15 +40,15 @@ export function createAuthenticator(options: {
           return authenticated(known);
         }
         const result = await options.tokens.authenticate(token, undefined);
-        if (result === undefined || 'error' in result) {
-          throw unauthorized();
+        if (result !== undefined && 'user' in result) {
+          return authenticated(result.user);
         }
-        return authenticated(result.user);
+        throw unauthorized();
       }
       if (identity.certificateError !== undefined) {
         throw unauthorized();
       }
-      return identity.certificate === undefined ? undefined : authenticated(userOfCertificate(identity.certificate));
+      return undefined;
     },
   };
 }

@@ -4,6 +4,8 @@
 import type { PersistentVolume, PersistentVolumeClaim, Pod, PodSpec } from '../../machinery/api-types.ts';
 import type { AccessAttributes, AccessDecision } from '../resources/config.ts';
 import type { KubeObject, Registry } from '../resources/definition.ts';
+import { ruleAllows } from './rbac.ts';
+import { nodeRules } from './rbac-defaults.ts';
 
 export interface NodeAuthorizer {
   /** Undefined when the request is not a kubelet's, or is none of the node authorizer's business. */
@@ -91,14 +93,15 @@ export function createNodeAuthorizer(
               ? { allowed: true }
               : noRelation;
           }
-          return undefined;
+          break;
         case 'leases.coordination.k8s.io':
           return ownObject({ node, name, verb, namespace, wantedNamespace: 'kube-node-lease' });
         case 'csinodes.storage.k8s.io':
           return ownObject({ node, name, verb, namespace, wantedNamespace: '' });
         default:
-          return undefined;
+          break;
       }
+      return nodeRules.some((rule) => ruleAllows(rule, attributes)) ? { allowed: true } : undefined;
     },
   };
 }

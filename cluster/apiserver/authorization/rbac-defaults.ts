@@ -76,7 +76,8 @@ const adminRules: PolicyRule[] = [
   on(rbac, 'rolebindings roles', all),
 ];
 
-const nodeRules: PolicyRule[] = [
+/** What every kubelet may do, apart from what the node authorizer decides object by object. */
+export const nodeRules: PolicyRule[] = [
   on('authentication.k8s.io', 'tokenreviews', ['create']),
   on('authorization.k8s.io', 'localsubjectaccessreviews subjectaccessreviews', ['create']),
   on('', 'services', read),

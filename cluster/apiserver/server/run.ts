@@ -5,6 +5,7 @@ import { admissionPlugins } from '../admission/plugins.ts';
 import { createAuthenticator } from '../authentication/authenticate.ts';
 import { createTokenService } from '../authentication/service-account-tokens.ts';
 import { createAuthorizer } from '../authorization/authorizer.ts';
+import { createEscalationCheck } from '../authorization/escalation.ts';
 import { createNodeAuthorizer } from '../authorization/node-authorizer.ts';
 import { createRbac, rbacResources } from '../authorization/rbac.ts';
 import { createDefinitions } from '../resources/catalogue.ts';
@@ -70,7 +71,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
     store,
     catalog: new Catalog(createDefinitions(config)),
     registry,
-    plugins: admissionPlugins(config),
+    plugins: [...admissionPlugins(config), createEscalationCheck(rbac, authorizer.authorize)],
     authorize: authorizer.authorize,
   };
   await store.start();
@@ -97,7 +98,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
       serverAddress: `${options.advertiseAddress}:${options.securePort}`,
     }),
   });
-  followCustomResources(core, log);
+  await followCustomResources(core, log, signal);
   await bootstrap({
     registry,
     log,
