@@ -6,8 +6,10 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { SchemaData } from '../data.ts';
 import { emitSchema } from './emit-schema.ts';
 import { emitTypeScript } from './emit-typescript.ts';
+import { extraPackages } from './extra-types.ts';
 import type { GoPackage } from './go-types.ts';
 import { parseGoPackage } from './go-types.ts';
 
@@ -74,7 +76,8 @@ const schema = emitSchema(packages, groups);
 writeFileSync(join(here, '../types.json'), schema.types);
 writeFileSync(join(here, '../docs.json'), schema.docs);
 const apiTypes = join(here, '../../../machinery/api-types.ts');
-writeFileSync(apiTypes, emitTypeScript(packages));
+const extra = JSON.parse(readFileSync(join(here, '../types-extra.json'), 'utf8')) as SchemaData;
+writeFileSync(apiTypes, emitTypeScript([...packages, ...extraPackages(extra)]));
 execFileSync(join(here, '../../../../node_modules/.bin/oxfmt'), [apiTypes], { stdio: 'inherit' });
 
 /** Aliases of types that live in packages which are not read, such as `type InternalEvent watch.Event`, never reach JSON. */
