@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// All controllers of the process, and which of them `--controllers` selects.
+import type { Controller } from './controller.ts';
+import { deploymentController } from './deployment/controller.ts';
+import { namespaceController } from './namespace/controller.ts';
+import { nodeIpamController } from './node-ipam/controller.ts';
+import { nodeLifecycleController } from './node-lifecycle/controller.ts';
+import { taintEvictionController } from './node-lifecycle/eviction.ts';
+import { replicaSetController, replicationControllerController } from './replicaset/controller.ts';
+import { rootCaController, serviceAccountController } from './serviceaccount/controller.ts';
+
+export const controllers: readonly Controller[] = [
+  namespaceController,
+  serviceAccountController,
+  rootCaController,
+  nodeIpamController,
+  nodeLifecycleController,
+  taintEvictionController,
+  deploymentController,
+  replicaSetController,
+  replicationControllerController,
+];
+
+/**
+ * `*` is all, `name` adds one, `-name` leaves one out; the `-controller` at the end may be omitted, as in old releases.
+ * Errors: a name that no controller has.
+ */
+export function selectControllers(names: readonly string[], all: readonly Controller[] = controllers): Controller[] {
+  const matches = (controller: Controller, name: string): boolean =>
+    controller.name === name || controller.name === `${name}-controller`;
+  for (const entry of names) {
+    const name = entry.replace(/^-/, '');
+    if (name !== '*' && !all.some((controller) => matches(controller, name))) {
+      throw new Error(
+        `--controllers: there is no "${name}"; there are ${all.map((controller) => controller.name).join(', ')}`,
+      );
+    }
+  }
+  return all.filter((controller) => {
+    if (names.some((name) => name.startsWith('-') && matches(controller, name.slice(1)))) return false;
+    return names.some((name) => name === '*' || matches(controller, name));
+  });
+}
