@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // SPDX-License-Identifier: Apache-2.0
+// @ts-check
 // The command `plumb`: makes sure of a Node that runs TypeScript, then hands over to main.ts.
 
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// @ts-check
 // Everything that must happen before TypeScript can run, and therefore plain JavaScript for Node 18 and later: a Node
 // that runs the sources as they are, and the packages of the lockfile. Says what it fetches; does nothing when all is there.
 
@@ -11,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 export const projectDirectory = resolve(fileURLToPath(new URL('../../..', import.meta.url)));
 
 /** The first release that runs TypeScript without a flag and without a warning. */
-const leastNode = [22, 18];
+const leastNode = /** @type {const} */ ([22, 18]);
 
 /** Node's own builds as the npm registry carries them, so that one source of packages is enough. */
 const pinnedNode = {

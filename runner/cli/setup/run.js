@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// @ts-check
 // node runner/cli/setup/run.js FILE.ts [arguments]: runs a TypeScript program of this project on a machine that may have
 // nothing but an older Node and npm. package.json's scripts start here.
 

@@ -26,7 +26,12 @@ export function missingEntries(lock: Lockfile): Record<string, LockEntry> {
     for (const [name, range] of Object.entries(entry.optionalDependencies ?? {})) {
       const path = `node_modules/${name}`;
       if (lock.packages[path] !== undefined || !/^\d/.test(range)) continue;
-      missing[path] = { version: range, ...platformOf(name), ...(entry.dev === true ? { dev: true } : {}), optional: true };
+      missing[path] = {
+        version: range,
+        ...platformOf(name),
+        ...(entry.dev === true ? { dev: true } : {}),
+        optional: true,
+      };
     }
   }
   return missing;
