@@ -82,7 +82,7 @@ export function createDefinitions(config: ResourcesConfig): readonly ResourceDef
     events,
     limitRanges,
     namespaces,
-    nodes,
+    nodes(config),
     persistentVolumeClaims,
     persistentVolumes,
     podTemplates,
