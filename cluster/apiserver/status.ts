@@ -79,23 +79,6 @@ export function conflict(resource: GroupResource, name: string, why: string = mo
   return new StatusError(409, 'Conflict', message, details(resource, name));
 }
 
-/** A server-side apply that would take fields from other managers. */
-export function applyConflict(causes: readonly StatusCause[]): StatusError {
-  const byManager = new Map<string, string[]>();
-  for (const cause of causes) {
-    const fields = byManager.get(cause.message ?? '') ?? [];
-    fields.push(cause.field ?? '');
-    byManager.set(cause.message ?? '', fields);
-  }
-  const plural = causes.length === 1 ? '' : 's';
-  const list = [...byManager].map(([by, fields]) =>
-    fields.length === 1 ? `${by}: ${fields[0]}` : `${by}:\n${fields.map((field) => `- ${field}`).join('\n')}`,
-  );
-  const text = list.length === 1 ? list[0] : `\n${list.join('\n')}`;
-  const message = `Apply failed with ${causes.length} conflict${plural}: ${text}`;
-  return new StatusError(409, 'Conflict', message, { causes: [...causes] });
-}
-
 export function invalid(kind: GroupKind, name: string, errors: readonly FieldError[]): StatusError {
   const causes = errors.map((error) => ({
     reason: causeReasons[error.type],

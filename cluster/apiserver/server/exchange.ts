@@ -64,6 +64,7 @@ export abstract class Exchange {
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     const chunks: Buffer[] = [];
     let length = 0;
+    let complete = false;
     this.source()
       .on('data', (chunk: Buffer) => {
         length += chunk.length;
@@ -73,9 +74,16 @@ export abstract class Exchange {
           chunks.push(chunk);
         }
       })
-      .on('end', () => resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)))
+      .on('end', () => {
+        complete = true;
+        resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks));
+      })
       .on('error', reject);
-    this.onClose(() => reject(new Error('the client went away')));
+    this.onClose(() => {
+      if (!complete) {
+        reject(new Error('the client went away'));
+      }
+    });
     return promise;
   }
 

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // PATCH on objects and their views: JSON patch, merge patch, strategic merge patch and server-side apply.
 import type { KubeObject, RequestContext } from '../resources/definition.ts';
-import { serverSideApply } from '../patch/apply.ts';
+import { conflictStatus, serverSideApply } from '../patch/apply.ts';
 import { PatchError } from '../patch/patch-error.ts';
 import { applyPatch } from '../patch/patch.ts';
 import { typeByName } from '../schema/schema.ts';
-import {
-  applyConflict,
-  badRequest,
-  invalid,
-  isReason,
-  notFound,
-  StatusError,
-  unsupportedMediaType,
-} from '../status.ts';
+import { badRequest, invalid, isReason, notFound, StatusError, unsupportedMediaType } from '../status.ts';
 import { mediaType, parseJson, parseYamlBody, prune } from './body.ts';
 import type { Served } from './catalog.ts';
 import { timestamp, toServed, toStored } from './core.ts';
@@ -78,13 +70,15 @@ export function patchValue(
   options: { type: PlainPatch; original: KubeObject; patch: unknown },
 ): KubeObject {
   const schema = served === undefined ? undefined : typeByName(served.version.schema);
+  return refusing(() => applyPatch({ ...options, schema }));
+}
+
+/** Patches that cannot be applied are refused like everything else. */
+function refusing<T>(act: () => T): T {
   try {
-    return applyPatch({ ...options, schema });
+    return act();
   } catch (error) {
-    if (error instanceof PatchError) {
-      throw new StatusError(error.code, error.reason, error.message);
-    }
-    throw error;
+    throw error instanceof PatchError ? new StatusError(error.code, error.reason, error.message) : error;
   }
 }
 
@@ -125,26 +119,25 @@ async function applyObject(
   const config = appliedConfig(served, request, context);
   const force = isTrue(context.query.get('force'));
   const merge = (live: KubeObject | undefined): KubeObject => {
-    const result = serverSideApply({
-      schema: typeByName(served.version.schema),
-      live: live === undefined ? undefined : toServed(served, copy(live)),
-      config: copy(config),
-      manager: context.fieldManager,
-      force,
-      ...(request.view === undefined ? {} : { subresource: request.view }),
-      now: timestamp(),
-      prepare(object) {
-        const stored = toStored(served, object);
-        definition.default?.(stored);
-        return toServed(served, stored);
-      },
-    });
+    const result = refusing(() =>
+      serverSideApply({
+        schema: typeByName(served.version.schema),
+        live: live === undefined ? undefined : toServed(served, copy(live)),
+        config: copy(config),
+        manager: context.fieldManager,
+        force,
+        ...(request.view === undefined ? {} : { subresource: request.view }),
+        now: timestamp(),
+        prepare(object) {
+          const stored = toStored(served, object);
+          definition.default?.(stored);
+          return toServed(served, stored);
+        },
+      }),
+    );
     if ('conflicts' in result) {
-      throw applyConflict(
-        result.conflicts.flatMap(({ manager, fields }) =>
-          fields.map((field) => ({ reason: 'FieldManagerConflict', message: `conflict with ${manager}`, field })),
-        ),
-      );
+      const { message, causes } = conflictStatus(result.conflicts);
+      throw new StatusError(409, 'Conflict', message, { causes });
     }
     return toStored(served, result.object);
   };
