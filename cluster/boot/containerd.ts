@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // containerd's configuration in a node, for 1.6 and 1.7 (version 2 of the format) and 2.x (version 3).
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 export interface ContainerdSpec {
   /** Such as "1.6.20"; see `parseContainerdVersion`. */
   readonly version: string;
   readonly sandboxImage: string;
+  readonly cniDirectory: string;
   /** Set when this machine's root may not lower oom_score_adj: without it no sandbox would start. */
   readonly restrictOomScoreAdj: boolean;
 }
@@ -34,7 +36,7 @@ ${common}
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
 [plugins."io.containerd.cri.v1.runtime".cni]
-  bin_dirs = ["/usr/lib/cni", "/opt/cni/bin"]
+  bin_dirs = ["${spec.cniDirectory}"]
   conf_dir = "/etc/cni/net.d"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
   ${runc}
@@ -56,7 +58,7 @@ ${common}
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
 [plugins."io.containerd.grpc.v1.cri".cni]
-  bin_dir = "/usr/lib/cni"
+  bin_dir = "${spec.cniDirectory}"
   conf_dir = "/etc/cni/net.d"
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "overlayfs"
@@ -67,6 +69,14 @@ ${common}
 [plugins."io.containerd.grpc.v1.cri".registry]
   config_path = "/etc/containerd/certs.d"
 `;
+}
+
+/** Where this machine has the CNI plugins that nodes use: Debian's place or upstream's. */
+export function cniDirectory(): string | undefined {
+  const plugins = ['ptp', 'host-local', 'loopback', 'portmap'];
+  return ['/usr/lib/cni', '/opt/cni/bin'].find((directory) =>
+    plugins.every((plugin) => existsSync(join(directory, plugin))),
+  );
 }
 
 /** "containerd github.com/containerd/containerd 1.6.20~ds1 ..." and "containerd containerd.io v2.1.4 ..." alike. */

@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { enterNode } from '../machines/enter.ts';
 import { controlService, logDirectory, serviceNames, writeService } from '../machines/supervisor.ts';
 import { bundle, programs, type Program } from './bundle.ts';
+import { examine, formatResults } from './doctor.ts';
 import { down } from './down.ts';
 import { clusterPaths, defaultName } from './layout.ts';
 import { nodeServices } from './services.ts';
@@ -32,6 +33,7 @@ const usage = `plumb cluster COMMAND [flags]
   kubeconfig  print the path of the kubeconfig (--content: the file)
   logs        logs NODE COMPONENT [-f] [--tail N]
   exec        exec NODE -- COMMAND...
+  doctor      what this machine lacks, with remedies (--json)
   restart     restart [NODE] COMPONENT: bundle it again from its sources and start it anew, on every node unless one is named
 
 Every command takes --name NAME (${defaultName}).
@@ -51,6 +53,7 @@ const options = {
   wait: { type: 'boolean', default: true },
   all: { type: 'boolean', default: false },
   content: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
   follow: { type: 'boolean', short: 'f', default: false },
   tail: { type: 'string', default: '100' },
   help: { type: 'boolean', short: 'h', default: false },
@@ -133,6 +136,11 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
     return attach(
       enterNode({ cluster: state.name, name: node.name, init: node.init }, command.length > 0 ? command : ['bash']),
     );
+  },
+  async doctor(values) {
+    const results = await examine();
+    process.stdout.write(values.json ? `${JSON.stringify(results, undefined, 2)}\n` : formatResults(results));
+    return results.every((result) => result.ok || result.level === 'advised') ? 0 : 1;
   },
   async restart(values, rest) {
     const state = requireState(values.name);

@@ -10,7 +10,8 @@ import { startNode } from '../machines/node.ts';
 import { controlService, logTail, serviceNames, writeService } from '../machines/supervisor.ts';
 import { run } from '../machines/command.ts';
 import { bundle, programs, type Program } from './bundle.ts';
-import { containerdConfig, lacksSysResource, parseContainerdVersion } from './containerd.ts';
+import { cniDirectory, containerdConfig, lacksSysResource, parseContainerdVersion } from './containerd.ts';
+import { checks, examine } from './doctor.ts';
 import { down } from './down.ts';
 import { pauseImage } from './images/images.ts';
 import { copyTemplate, imageTemplate, type ImageTemplate } from './images/template.ts';
@@ -123,10 +124,11 @@ function bringUpSteps(state: ClusterState, request: UpRequest): Step[] {
     return known.length === 0 ? 'none of its programs are in the project yet' : '';
   };
   return [
+    { id: 'machine', title: 'Check the machine', needs: [], run: requireMachine },
     {
       id: 'directories',
       title: `Make ${clusterPaths(state.name).root}`,
-      needs: [],
+      needs: ['machine'],
       run: async () => {
         writeState(state);
         mkdirSync(cacheDirectory('compile'), { recursive: true });
@@ -176,6 +178,7 @@ function bringUpSteps(state: ClusterState, request: UpRequest): Step[] {
         const containerd = containerdConfig({
           version,
           sandboxImage: pauseImage,
+          cniDirectory: cniDirectory() ?? '/usr/lib/cni',
           restrictOomScoreAdj: lacksSysResource(),
         });
         for (const node of state.nodes) {
@@ -257,6 +260,17 @@ function bringUpSteps(state: ClusterState, request: UpRequest): Step[] {
       ? readySteps(state, ['add-ons', 'control-plane', ...state.nodes.map((node) => `services ${node.name}`)])
       : []),
   ];
+}
+
+/** The required checks of the doctor; the first that fails is the error, with its remedy. */
+async function requireMachine(): Promise<void> {
+  const failed = (await examine(checks.filter((check) => check.level === 'required'))).filter((result) => !result.ok);
+  const first = failed[0];
+  if (first === undefined) return;
+  const others = failed.length > 1 ? ` (and ${failed.length - 1} more; "plumb doctor" lists them)` : '';
+  throw new StepError(`this machine does not meet a need: ${first.title}: ${first.detail}${others}`, {
+    remedy: first.remedy ?? 'see "plumb doctor"',
+  });
 }
 
 function readySteps(state: ClusterState, needs: readonly string[]): Step[] {

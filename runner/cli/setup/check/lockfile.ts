@@ -5,7 +5,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs';
 
-interface LockEntry {
+export interface LockEntry {
   version?: string;
   dev?: boolean;
   optional?: boolean;
@@ -15,7 +15,7 @@ interface LockEntry {
   optionalDependencies?: Record<string, string>;
 }
 
-interface Lockfile {
+export interface Lockfile {
   packages: Record<string, LockEntry>;
 }
 
@@ -45,13 +45,16 @@ function platformOf(name: string): Pick<LockEntry, 'os' | 'cpu' | 'libc'> {
   return { os: [os], cpu: [cpu], ...libc };
 }
 
-/** Adds what is missing; returns the paths added. */
-export function completeLockfile(file: string): string[] {
-  const lock = JSON.parse(readFileSync(file, 'utf8')) as Lockfile;
+export function readLockfile(file: string): Lockfile {
+  return JSON.parse(readFileSync(file, 'utf8')) as Lockfile;
+}
+
+/** Adds what is missing. */
+export function completeLockfile(file: string): void {
+  const lock = readLockfile(file);
   const missing = missingEntries(lock);
-  if (Object.keys(missing).length === 0) return [];
+  if (Object.keys(missing).length === 0) return;
   const all = { ...lock.packages, ...missing };
   lock.packages = Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)));
   writeFileSync(file, `${JSON.stringify(lock, undefined, 2)}\n`);
-  return Object.keys(missing);
 }
