@@ -65,7 +65,7 @@ function stream(attempt: Attempt, address: string, deadline: AbortSignal): Promi
     const onDeadline = (): void =>
       finish({ outcome: 'dropped', error: connected ? 'connected, but no answer came' : 'no answer to the SYN' });
     deadline.addEventListener('abort', onDeadline);
-    socket.on('error', (error) => finish({ outcome: outcomeOf(error, connected), error: describe(error) }));
+    socket.on('error', (error) => finish({ outcome: outcomeOf(error), error: describe(error) }));
     socket.on('connect', () => {
       connected = true;
       localPort = socket.localPort;
@@ -126,7 +126,7 @@ function udp(attempt: Attempt, address: string): Promise<Ending> {
       socket.close();
       resolve(ending);
     };
-    socket.once('error', (error) => finish({ outcome: outcomeOf(error, false), error: describe(error) }));
+    socket.once('error', (error) => finish({ outcome: outcomeOf(error), error: describe(error) }));
     // A connected socket is told of ICMP errors.
     socket.connect(attempt.port, address, () => {
       const { port } = socket.address();
@@ -152,13 +152,13 @@ function udp(attempt: Attempt, address: string): Promise<Ending> {
   });
 }
 
-function outcomeOf(error: Error, connected: boolean): AttemptOutcome {
+function outcomeOf(error: Error): AttemptOutcome {
   switch ('code' in error ? error.code : undefined) {
     case 'ECONNREFUSED':
       return 'refused';
     case 'ECONNRESET':
     case 'EPIPE':
-      return connected ? 'reset' : 'refused';
+      return 'reset';
     case 'ETIMEDOUT':
       return 'dropped';
     case 'EHOSTUNREACH':

@@ -204,7 +204,11 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
 
   const startProbe = async (
     wanted: StartPodOptions & { readonly namespace: string },
-    owner: { readonly signal: AbortSignal; readonly note: (attempt: MadeAttempt) => void },
+    owner: {
+      readonly signal: AbortSignal;
+      readonly note: (attempt: MadeAttempt) => void;
+      readonly onTeardown?: ProbeScope['onTeardown'];
+    },
   ): Promise<ProbePod> => {
     const name = wanted.name ?? `probe-${randomBytes(3).toString('hex')}`;
     const listen = wanted.listen ?? defaultListen;
@@ -212,6 +216,10 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
     const manifest = probePod({ ...wanted, name, image, listen, labels });
     const pod = await startPod(core, manifest, owner.signal);
     const host = hostFor(wanted.namespace, name, controlCommand);
+    owner.onTeardown?.(async () => {
+      host.close();
+      hosts.delete(host);
+    });
     await host.connect({ timeoutMs: agentTimeoutMs, signal: owner.signal });
     return podProber({ kubeConfig, host, pod, ...owner });
   };
@@ -234,7 +242,10 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
     );
     const start = async (wanted: StartPodOptions = {}): Promise<ProbePod> => {
       const namespace = wanted.namespace ?? (await scope.namespace());
-      const started = await startProbe({ ...wanted, namespace }, { signal: scope.signal, note });
+      const started = await startProbe(
+        { ...wanted, namespace },
+        { signal: scope.signal, note, onTeardown: scope.onTeardown },
+      );
       pods.push(started);
       return started;
     };
