@@ -79,6 +79,7 @@ function controlPlaneServices(context: ServiceContext): Service[] {
       `--cluster-cidr=${podNetwork}`,
       '--allocate-node-cidrs=true',
       '--node-cidr-mask-size=24',
+      '--use-service-account-credentials=true',
       '--leader-elect=true',
     ]),
     ...program(context, 'kube-scheduler', ['--kubeconfig=/etc/kubernetes/scheduler.conf', '--leader-elect=true']),

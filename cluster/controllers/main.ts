@@ -10,6 +10,7 @@ import { startHealthServer } from '../machinery/health-server.ts';
 import { runWithLeaderElection } from '../machinery/leader-election.ts';
 import { describeError, logger, setVerbosity } from '../machinery/log.ts';
 import type { ControllerContext, Settings } from './controller.ts';
+import { Identities } from './identities.ts';
 import { InformerSet } from './informer-set.ts';
 import { selectControllers } from './registry.ts';
 
@@ -44,7 +45,7 @@ const spec = {
   'leader-elect': { type: 'boolean', description: 'Work only while holding the lease.', default: true },
   'use-service-account-credentials': {
     type: 'boolean',
-    description: 'Accepted for compatibility; one identity is used.',
+    description: 'Give each controller its own service account, so that it has no more rights than it needs.',
   },
   'bind-address': { type: 'string', description: 'Address of health checks and metrics.', default: '127.0.0.1' },
   'secure-port': { type: 'number', description: 'Port of health checks and metrics; 0 turns it off.', default: 10257 },
@@ -97,7 +98,14 @@ async function main(): Promise<void> {
     },
   };
   const lead = async (signal: AbortSignal): Promise<void> => {
-    const running = selected.map((controller) => controller.setup(context));
+    const identities = new Identities(client);
+    const running = selected.map((controller) =>
+      controller.setup(
+        flags['use-service-account-credentials']
+          ? { ...context, client: client.actingAs(() => identities.token(controller.serviceAccount)) }
+          : context,
+      ),
+    );
     await context.informers.start(signal);
     log.info('controllers started', { count: selected.length });
     for (const { queues = [], run } of running) {

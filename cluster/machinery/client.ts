@@ -81,13 +81,39 @@ export function isAlreadyExists(error: unknown): boolean {
 }
 
 export class Client {
+  readonly #endpoint: Endpoint;
+  readonly #options: { userAgent?: string; maxInFlight?: number };
   readonly #connections: Connections;
+  readonly #bearer: (() => Promise<string>) | undefined;
+  /** Connections without a client certificate, shared by all clients made by `actingAs`. */
+  #tokenConnections: Connections | undefined;
   readonly #waiting: (() => void)[] = [];
   #free: number;
 
-  constructor(endpoint: Endpoint, options: { userAgent?: string; maxInFlight?: number } = {}) {
-    this.#connections = new Connections(endpoint, options.userAgent ?? 'plumbline');
+  constructor(
+    endpoint: Endpoint,
+    options: { userAgent?: string; maxInFlight?: number } = {},
+    shared?: { connections: Connections; bearer: () => Promise<string> },
+  ) {
+    this.#endpoint = endpoint;
+    this.#options = options;
+    this.#connections = shared?.connections ?? new Connections(endpoint, options.userAgent ?? 'plumbline');
+    this.#bearer = shared?.bearer;
     this.#free = options.maxInFlight ?? 100;
+  }
+
+  /** A client of the same server with another identity. All such clients share their connections; close this one to end them. */
+  actingAs(bearer: () => Promise<string>): Client {
+    const endpoint: Endpoint = {
+      server: this.#endpoint.server,
+      tls: () => {
+        const { cert: _, key: __, ...tls } = this.#endpoint.tls();
+        return tls;
+      },
+      token: () => undefined,
+    };
+    this.#tokenConnections ??= new Connections(endpoint, this.#options.userAgent ?? 'plumbline');
+    return new Client(endpoint, this.#options, { connections: this.#tokenConnections, bearer });
   }
 
   /** Errors: what is wrong with the file; connecting happens at the first request. */
@@ -169,7 +195,7 @@ export class Client {
         if (event.type === 'ERROR') throw new ApiError(event.object as Status);
         onEvent(event);
       },
-      { signal, refused: (reply) => statusError(reply) },
+      { signal, refused: statusError, headers: await this.#credentials() },
     );
   }
 
@@ -186,6 +212,11 @@ export class Client {
   /** Ends the connections, and with them all watches. */
   close(): void {
     this.#connections.close();
+    this.#tokenConnections?.close();
+  }
+
+  async #credentials(): Promise<Record<string, string>> {
+    return this.#bearer ? { authorization: `Bearer ${await this.#bearer()}` } : {};
   }
 
   async #json<T>(method: string, path: string, body?: unknown, contentType = 'application/json'): Promise<T> {
@@ -205,7 +236,8 @@ export class Client {
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));
     try {
       for (let attempt = 1; ; attempt++) {
-        const outcome = await this.#connections.request(request);
+        const headers = { ...(await this.#credentials()), ...request.headers };
+        const outcome = await this.#connections.request({ ...request, headers });
         if ('reply' in outcome) {
           const wait = retryAfter(outcome.reply);
           if (wait === undefined || attempt >= maxAttempts) return outcome.reply;

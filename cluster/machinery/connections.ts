@@ -88,14 +88,14 @@ export class Connections {
   async stream(
     path: string,
     onLine: (line: string) => void,
-    options: { signal: AbortSignal; refused: (reply: Reply) => Error },
+    options: { signal: AbortSignal; refused: (reply: Reply) => Error; headers?: Record<string, string> },
   ): Promise<void> {
     const { signal } = options;
     if (signal.aborted) return;
     const connection = await this.#connection();
     if (signal.aborted) return;
     await new Promise<void>((resolve, reject) => {
-      const stream = this.#openStream(connection, { method: 'GET', path, headers: {} });
+      const stream = this.#openStream(connection, { method: 'GET', path, headers: options.headers ?? {} });
       const lines = new LineSplitter(onLine);
       const refusal: Buffer[] = [];
       let headers: ResponseHeaders | undefined;

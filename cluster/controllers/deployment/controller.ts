@@ -15,7 +15,11 @@ import type { Plan } from './plan.ts';
 import { revisionAnnotation, sameTemplate, sizeOf } from './replica-sets.ts';
 import { deadlineInMs, deploymentStatus } from './status.ts';
 
-export const deploymentController: Controller = { name: 'deployment-controller', setup };
+export const deploymentController: Controller = {
+  name: 'deployment-controller',
+  serviceAccount: 'deployment-controller',
+  setup,
+};
 
 function setup(context: ControllerContext): Running {
   const { client, informers, now } = context;
@@ -78,8 +82,11 @@ function setup(context: ControllerContext): Running {
         );
         throw error;
       }
-      const { name, namespace: _ } = created.metadata;
-      scaled(deployment, `Scaled up replica set ${name} from 0 to ${sizeOf(created)}`, sizeOf(created) > 0);
+      scaled(
+        deployment,
+        `Scaled up replica set ${created.metadata.name} from 0 to ${sizeOf(created)}`,
+        sizeOf(created) > 0,
+      );
     }
     const latest = new Map<ReplicaSet, ReplicaSet>();
     if (plan.refresh) {
@@ -120,10 +127,13 @@ function setup(context: ControllerContext): Running {
   }
 
   async function markRevision(deployment: Deployment, revision: number | undefined): Promise<Deployment> {
-    const { name = '', namespace, annotations } = deployment.metadata;
+    const { annotations } = deployment.metadata;
     if (revision === undefined || annotations?.[revisionAnnotation] === String(revision)) return deployment;
-    const body = { metadata: { annotations: { [revisionAnnotation]: String(revision) } } };
-    return client.patch<Deployment>(resources.deployments, name, { namespace, type: 'merge', body });
+    const metadata = {
+      ...deployment.metadata,
+      annotations: { ...annotations, [revisionAnnotation]: String(revision) },
+    };
+    return client.update<Deployment>(resources.deployments, { ...deployment, metadata });
   }
 
   /** A set of that name which is ours and has our template was made by an earlier attempt. */

@@ -11,7 +11,11 @@ import { setCondition } from '../conditions.ts';
 import type { Controller, ControllerContext, Running } from '../controller.ts';
 import { discoverResources } from '../discovery.ts';
 
-export const namespaceController: Controller = { name: 'namespace-controller', setup };
+export const namespaceController: Controller = {
+  name: 'namespace-controller',
+  serviceAccount: 'namespace-controller',
+  setup,
+};
 
 /** What one round of emptying found. */
 export interface Emptying {

@@ -7,7 +7,11 @@ import { WorkQueue } from '../../machinery/work-queue.ts';
 import type { Controller, ControllerContext, Running } from '../controller.ts';
 import { BlockPool, parseCidr } from './cidrs.ts';
 
-export const nodeIpamController: Controller = { name: 'node-ipam-controller', setup };
+export const nodeIpamController: Controller = {
+  name: 'node-ipam-controller',
+  serviceAccount: 'node-controller',
+  setup,
+};
 
 function setup({ client, informers, settings, recorder }: ControllerContext): Running {
   if (settings.clusterCidrs.length === 0) return {};

@@ -11,7 +11,11 @@ import type { Controller, ControllerContext, Running } from '../controller.ts';
 import { isReady, isTerminating } from '../pod-state.ts';
 import { planTaints } from './taints.ts';
 
-export const nodeLifecycleController: Controller = { name: 'node-lifecycle-controller', setup };
+export const nodeLifecycleController: Controller = {
+  name: 'node-lifecycle-controller',
+  serviceAccount: 'node-controller',
+  setup,
+};
 
 const monitorPeriodMs = 1000;
 const heartbeatConditions = ['Ready', 'MemoryPressure', 'DiskPressure', 'PIDPressure'];

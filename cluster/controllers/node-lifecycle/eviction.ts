@@ -10,7 +10,11 @@ import type { Controller, ControllerContext, Running } from '../controller.ts';
 import { isFinished, isTerminating } from '../pod-state.ts';
 import { evictionTime } from './taints.ts';
 
-export const taintEvictionController: Controller = { name: 'taint-eviction-controller', setup };
+export const taintEvictionController: Controller = {
+  name: 'taint-eviction-controller',
+  serviceAccount: 'node-controller',
+  setup,
+};
 
 function setup(context: ControllerContext): Running {
   const { client, informers, now } = context;

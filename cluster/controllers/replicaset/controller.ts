@@ -51,7 +51,7 @@ export const replicationControllerController: Controller = variant({
 });
 
 function variant(kind: Variant): Controller {
-  return { name: kind.name, setup: (context) => setup(kind, context) };
+  return { name: kind.name, serviceAccount: kind.component, setup: (context) => setup(kind, context) };
 }
 
 function setup(kind: Variant, context: ControllerContext): Running {

@@ -12,8 +12,16 @@ const rootCaNote =
   'Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. ' +
   'No other usage is guaranteed across distributions of Kubernetes clusters.';
 
-export const serviceAccountController: Controller = { name: 'serviceaccount-controller', setup: setupAccounts };
-export const rootCaController: Controller = { name: 'root-ca-certificate-publisher-controller', setup: setupRootCa };
+export const serviceAccountController: Controller = {
+  name: 'serviceaccount-controller',
+  serviceAccount: 'service-account-controller',
+  setup: setupAccounts,
+};
+export const rootCaController: Controller = {
+  name: 'root-ca-certificate-publisher-controller',
+  serviceAccount: 'root-ca-cert-publisher',
+  setup: setupRootCa,
+};
 
 function setupAccounts({ client, informers }: ControllerContext): Running {
   const namespaces = informers.get<Namespace>(resources.namespaces);
