@@ -90,7 +90,7 @@ export function createDefinitions(config: ResourcesConfig): readonly ResourceDef
     replicationControllers,
     resourceQuotas,
     secrets,
-    serviceAccounts,
+    serviceAccounts(config),
     services(config),
     controllerRevisions,
     daemonSets,

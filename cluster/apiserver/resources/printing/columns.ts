@@ -83,3 +83,8 @@ export function mapText(map: Readonly<Record<string, string>> | undefined): stri
 export function orNone(value: string | undefined): string {
   return value === undefined || value === '' ? '<none>' : value;
 }
+
+/** The time of creation in full, which a few tables show instead of an age. */
+export function createdColumn<T extends { metadata: ObjectMeta }>(): CellColumn<T> {
+  return { ...text<T>('Created At', (object) => object.metadata.creationTimestamp ?? ''), type: 'date' };
+}

@@ -19,11 +19,12 @@ export const bindingSubresource: SubresourceDefinition = {
       throw badRequest('name in URL does not match name in Binding object');
     }
     await bind(binding, { name, namespace: parent.metadata.namespace ?? '' }, context);
-    return { status: 201, object: success };
+    return { status: 201, object: bound };
   },
 };
 
-const success = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 };
+/** What a successful binding is answered with. */
+export const bound = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 };
 
 /** Errors: 422 for a target that is no node, 409 for a pod that is bound, gated or going away. */
 export async function bind(
