@@ -15,6 +15,7 @@ import type {
   NetworkPolicyPeer,
   NetworkPolicyPort,
   NetworkPolicySpec,
+  PolicyType,
 } from '../../machinery/api-types.ts';
 import type { Table } from '../nft/ruleset.ts';
 import type { Trace } from '../nft/trace-packet.ts';
@@ -279,7 +280,7 @@ const randomPolicy: fc.Arbitrary<NetworkPolicy> = fc
   .record({
     namespace: fc.constantFrom(...namespaces.keys()),
     podSelector: randomSelector,
-    types: fc.option(fc.subarray(['Ingress', 'Egress'], { minLength: 1 }), { nil: undefined }),
+    types: fc.option(fc.subarray<PolicyType>(['Ingress', 'Egress'], { minLength: 1 }), { nil: undefined }),
     ingress: fc.array(randomRule, { maxLength: 2 }),
     egress: fc.array(randomRule, { maxLength: 2 }),
     id: fc.nat(1e9),
