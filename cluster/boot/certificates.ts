@@ -91,10 +91,10 @@ export async function issue(authority: Authority, request: LeafRequest): Promise
   return { certificate: pem(certificate.toString('pem')), key: await exportKey(keys.privateKey) };
 }
 
-/** The key pair that signs and verifies service-account tokens; RSA, as every verifier in the field expects. */
+/** The key pair that signs and verifies service-account tokens (ES256). */
 export function createTokenKeys(): { readonly publicKey: string; readonly privateKey: string } {
-  return generateKeyPairSync('rsa', {
-    modulusLength: 2048,
+  return generateKeyPairSync('ec', {
+    namedCurve: 'P-256',
     publicKeyEncoding: { type: 'spki', format: 'pem' },
     privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
   });

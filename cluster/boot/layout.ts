@@ -23,7 +23,6 @@ export interface ClusterPaths {
   readonly root: string;
   readonly state: string;
   readonly kubeconfig: string;
-  readonly pki: string;
   readonly nodes: string;
 }
 
@@ -33,7 +32,6 @@ export function clusterPaths(name: string): ClusterPaths {
     root,
     state: join(root, 'cluster.json'),
     kubeconfig: join(root, 'kubeconfig'),
-    pki: join(root, 'pki'),
     nodes: join(root, 'nodes'),
   };
 }

@@ -1,131 +1,120 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who gets which certificate and kubeconfig: the identities of a cluster as data, and the files that they become.
+// Who gets which certificate and kubeconfig: the identities of a cluster as data, and the files that they become. Paths
+// are kubeadm's, below each node's own /etc/kubernetes and /var/lib/kubelet.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 
-import { createAuthority, createTokenKeys, issue, type Authority, type KeyPair } from './certificates.ts';
+import { createAuthority, createTokenKeys, issue, type Authority, type LeafRequest } from './certificates.ts';
 import { kubeconfig } from './kubeconfig.ts';
 import { apiServiceAddress, clusterDomain, clusterPaths } from './layout.ts';
 import { apiServerUrl, controlPlane, type ClusterState, type NodeState } from './state.ts';
 
-interface Authorities {
-  readonly cluster: Authority;
-  readonly frontProxy: Authority;
-  readonly etcd: Authority;
+type AuthorityName = 'cluster' | 'frontProxy' | 'etcd';
+
+/** Written as <stem>.crt and <stem>.key. */
+export interface LeafFile {
+  readonly stem: string;
+  readonly authority: AuthorityName;
+  readonly request: LeafRequest;
 }
 
-type Files = Map<string, string>;
+export interface KubeconfigFile {
+  readonly path: string;
+  readonly commonName: string;
+  readonly organization?: string;
+}
 
-/** Writes every certificate, key and kubeconfig of the cluster; paths as kubeadm has them, below each node's own /etc. */
+const masters = 'system:masters';
+
+/** Issues and writes everything; a file that is there is replaced. */
 export async function writePki(state: ClusterState): Promise<void> {
-  const [cluster, frontProxy, etcd] = await Promise.all(
-    ['kubernetes', 'front-proxy-ca', 'etcd-ca'].map(createAuthority),
-  );
-  if (cluster === undefined || frontProxy === undefined || etcd === undefined)
-    throw new Error('an authority is missing');
-  const authorities = { cluster, frontProxy, etcd };
-  const files: Files = new Map();
+  const authorities: Record<AuthorityName, Authority> = {
+    cluster: await createAuthority('kubernetes'),
+    frontProxy: await createAuthority('front-proxy-ca'),
+    etcd: await createAuthority('etcd-ca'),
+  };
+  const files = authorityFiles(state, authorities);
   await Promise.all([
-    addControlPlane(files, state, authorities),
-    ...state.nodes.map((node) => addNode(files, { state, node, authorities })),
+    ...leafFiles(state).map(async ({ stem, authority, request }) => {
+      const pair = await issue(authorities[authority], request);
+      files.set(`${stem}.crt`, pair.certificate).set(`${stem}.key`, pair.key);
+    }),
+    ...kubeconfigFiles(state).map(async ({ path, commonName, organization }) => {
+      const subject = organization === undefined ? { commonName } : { commonName, organization };
+      const user = await issue(authorities.cluster, { ...subject, usages: ['client'] });
+      const authority = authorities.cluster.certificate;
+      files.set(
+        path,
+        kubeconfig({ cluster: state.name, server: apiServerUrl(state), authority, userName: commonName, user }),
+      );
+    }),
   ]);
   for (const [path, content] of files) {
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, content, { mode: path.endsWith('.crt') || path.endsWith('.pub') ? 0o644 : 0o600 });
+    writeFileSync(path, content, { mode: /\.(crt|pub)$/.test(path) ? 0o644 : 0o600 });
   }
 }
 
-async function addControlPlane(files: Files, state: ClusterState, authorities: Authorities): Promise<void> {
-  const node = controlPlane(state);
-  const kubernetes = join(node.directory, 'kubernetes');
-  const pki = join(kubernetes, 'pki');
-  const { cluster, frontProxy } = authorities;
-  add(files, join(pki, 'ca'), cluster);
-  add(files, join(pki, 'front-proxy-ca'), frontProxy);
-  const tokenKeys = createTokenKeys();
-  files.set(join(pki, 'sa.key'), tokenKeys.privateKey);
-  files.set(join(pki, 'sa.pub'), tokenKeys.publicKey);
-  const leaf = async (authority: Authority, name: string, request: Parameters<typeof issue>[1]): Promise<void> =>
-    add(files, join(pki, name), await issue(authority, request));
-  const config = async (path: string, commonName: string, organization?: string): Promise<void> => {
-    const user = await issue(cluster, {
-      commonName,
-      usages: ['client'],
-      ...(organization === undefined ? {} : { organization }),
-    });
-    files.set(
-      path,
-      kubeconfig({
-        cluster: state.name,
-        server: apiServerUrl(state),
-        authority: cluster.certificate,
-        userName: commonName,
-        user,
-      }),
-    );
-  };
-  const masters = 'system:masters';
-  await Promise.all([
-    leaf(cluster, 'apiserver', { commonName: 'kube-apiserver', hosts: apiServerHosts(node), usages: ['server'] }),
-    leaf(cluster, 'apiserver-kubelet-client', {
+export function leafFiles(state: ClusterState): LeafFile[] {
+  const first = controlPlane(state);
+  const pki = pkiDirectory(first);
+  const leaf = (stem: string, authority: AuthorityName, request: LeafRequest): LeafFile => ({
+    stem,
+    authority,
+    request,
+  });
+  return [
+    leaf(join(pki, 'apiserver'), 'cluster', {
+      commonName: 'kube-apiserver',
+      hosts: apiServerHosts(first),
+      usages: ['server'],
+    }),
+    leaf(join(pki, 'apiserver-kubelet-client'), 'cluster', {
       commonName: 'kube-apiserver-kubelet-client',
       organization: masters,
       usages: ['client'],
     }),
-    leaf(frontProxy, 'front-proxy-client', { commonName: 'front-proxy-client', usages: ['client'] }),
-    config(clusterPaths(state.name).kubeconfig, 'kubernetes-admin', masters),
-    config(join(kubernetes, 'admin.conf'), 'kubernetes-admin', masters),
-    config(join(kubernetes, 'controller-manager.conf'), 'system:kube-controller-manager'),
-    config(join(kubernetes, 'scheduler.conf'), 'system:kube-scheduler'),
-  ]);
+    leaf(join(pki, 'apiserver-etcd-client'), 'etcd', { commonName: 'kube-apiserver-etcd-client', usages: ['client'] }),
+    leaf(join(pki, 'front-proxy-client'), 'frontProxy', { commonName: 'front-proxy-client', usages: ['client'] }),
+    ...state.nodes.flatMap((node) => {
+      const etcd: LeafRequest = {
+        commonName: node.name,
+        hosts: [node.name, 'localhost', node.address, '127.0.0.1', '::1'],
+        usages: ['server', 'client'],
+      };
+      return [
+        leaf(join(node.directory, 'kubelet', 'pki', 'kubelet'), 'cluster', {
+          commonName: `system:node:${node.name}`,
+          organization: 'system:nodes',
+          hosts: [node.name, node.address],
+          usages: ['server'],
+        }),
+        leaf(join(pkiDirectory(node), 'etcd', 'server'), 'etcd', etcd),
+        leaf(join(pkiDirectory(node), 'etcd', 'peer'), 'etcd', etcd),
+      ];
+    }),
+  ];
 }
 
-async function addNode(
-  files: Files,
-  context: { state: ClusterState; node: NodeState; authorities: Authorities },
-): Promise<void> {
-  const { state, node, authorities } = context;
-  const kubernetes = join(node.directory, 'kubernetes');
-  const { cluster, etcd } = authorities;
-  const config = async (file: string, commonName: string, organization?: string): Promise<void> => {
-    const user = await issue(cluster, {
-      commonName,
-      usages: ['client'],
-      ...(organization === undefined ? {} : { organization }),
-    });
-    files.set(
-      join(kubernetes, file),
-      kubeconfig({
-        cluster: state.name,
-        server: apiServerUrl(state),
-        authority: cluster.certificate,
-        userName: commonName,
-        user,
-      }),
-    );
-  };
-  const names = [node.name, node.address];
-  const etcdHosts = [node.name, 'localhost', node.address, '127.0.0.1', '::1'];
-  files.set(join(kubernetes, 'pki', 'ca.crt'), cluster.certificate);
-  add(files, join(kubernetes, 'pki', 'etcd', 'ca'), { certificate: etcd.certificate });
-  const etcdLeaf = async (name: string, request: Parameters<typeof issue>[1]): Promise<void> =>
-    add(files, join(kubernetes, 'pki', name), await issue(etcd, request));
-  await Promise.all([
-    config('kubelet.conf', `system:node:${node.name}`, 'system:nodes'),
-    config('kube-proxy.conf', 'system:kube-proxy'),
-    config('network-agent.conf', 'system:plumb-network', 'system:plumb-network'),
-    issue(cluster, {
-      commonName: `system:node:${node.name}`,
-      organization: 'system:nodes',
-      hosts: names,
-      usages: ['server'],
-    }).then((pair) => add(files, join(node.directory, 'kubelet', 'pki', 'kubelet'), pair)),
-    etcdLeaf('etcd/server', { commonName: node.name, hosts: etcdHosts, usages: ['server', 'client'] }),
-    etcdLeaf('etcd/peer', { commonName: node.name, hosts: etcdHosts, usages: ['server', 'client'] }),
-    etcdLeaf('apiserver-etcd-client', { commonName: 'kube-apiserver-etcd-client', usages: ['client'] }),
-  ]);
+export function kubeconfigFiles(state: ClusterState): KubeconfigFile[] {
+  const kubernetes = join(controlPlane(state).directory, 'kubernetes');
+  return [
+    { path: clusterPaths(state.name).kubeconfig, commonName: 'kubernetes-admin', organization: masters },
+    { path: join(kubernetes, 'admin.conf'), commonName: 'kubernetes-admin', organization: masters },
+    { path: join(kubernetes, 'controller-manager.conf'), commonName: 'system:kube-controller-manager' },
+    { path: join(kubernetes, 'scheduler.conf'), commonName: 'system:kube-scheduler' },
+    ...state.nodes.flatMap((node) => [
+      {
+        path: join(node.directory, 'kubernetes', 'kubelet.conf'),
+        commonName: `system:node:${node.name}`,
+        organization: 'system:nodes',
+      },
+      { path: join(node.directory, 'kubernetes', 'kube-proxy.conf'), commonName: 'system:kube-proxy' },
+      { path: join(node.directory, 'kubernetes', 'network-agent.conf'), commonName: 'system:plumb-network' },
+    ]),
+  ];
 }
 
 /** Every name and address by which the API server is reached, from pods, nodes, the host and the machine next door. */
@@ -139,7 +128,25 @@ export function apiServerHosts(node: NodeState): string[] {
   return [...service, node.name, 'localhost', hostname(), node.address, apiServiceAddress, '127.0.0.1', '::1'];
 }
 
-function add(files: Files, stem: string, pair: Partial<KeyPair>): void {
-  if (pair.certificate !== undefined) files.set(`${stem}.crt`, pair.certificate);
-  if (pair.key !== undefined) files.set(`${stem}.key`, pair.key);
+/** Authorities' keys stay on the control plane; every node trusts the cluster's and etcd's. */
+function authorityFiles(state: ClusterState, authorities: Record<AuthorityName, Authority>): Map<string, string> {
+  const pki = pkiDirectory(controlPlane(state));
+  const tokenKeys = createTokenKeys();
+  const files = new Map<string, string>([
+    [join(pki, 'ca.key'), authorities.cluster.key],
+    [join(pki, 'etcd', 'ca.key'), authorities.etcd.key],
+    [join(pki, 'front-proxy-ca.crt'), authorities.frontProxy.certificate],
+    [join(pki, 'front-proxy-ca.key'), authorities.frontProxy.key],
+    [join(pki, 'sa.key'), tokenKeys.privateKey],
+    [join(pki, 'sa.pub'), tokenKeys.publicKey],
+  ]);
+  for (const node of state.nodes) {
+    files.set(join(pkiDirectory(node), 'ca.crt'), authorities.cluster.certificate);
+    files.set(join(pkiDirectory(node), 'etcd', 'ca.crt'), authorities.etcd.certificate);
+  }
+  return files;
+}
+
+function pkiDirectory(node: NodeState): string {
+  return join(node.directory, 'kubernetes', 'pki');
 }

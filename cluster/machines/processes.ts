@@ -2,7 +2,7 @@
 // Identity of processes across crashes: a pid alone may have been reused, a pid with its start time cannot. Everything
 // that kills goes through here, so that a stale state file never costs an innocent process its life.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 
 import { until } from './until.ts';
 
@@ -75,12 +75,6 @@ export function memoryOf(pid: number): MemoryUse {
   } catch {
     return { rss: 0, pss: 0 };
   }
-}
-
-export function allPids(): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
 }
 
 function namespacePids(pid: number): number[] | undefined {

@@ -23,7 +23,7 @@ const nodeInImage = '/usr/bin/node';
 /** Pods are many and small: a small young generation and one helper thread keep them so. */
 const nodeCommand = [nodeInImage, '--max-semi-space-size=1', '--v8-pool-size=1'];
 
-const probeTools = ['tcpdump', 'nft', 'ip', 'ss', 'conntrack', 'ping'];
+const probeTools = ['tcpdump', 'nft', 'ip', 'ss', 'conntrack'];
 const storageTools = [
   'mount',
   'umount',

@@ -63,7 +63,7 @@ export async function imageTemplate(containerdVersion: string): Promise<ImageTem
   return template;
 }
 
-/** Fills a node's containerd root. Errors when state directory and template are on different file systems never arise: then files are copied. */
+/** Fills a node's containerd root; across file systems, where links cannot be, by copies. */
 export function copyTemplate(template: ImageTemplate, target: string): void {
   copyTree(template.directory, target);
 }
@@ -121,7 +121,7 @@ async function importInto(directory: string, archive: string): Promise<void> {
     };
     await until(serves, { what: `containerd for the image template; it said: ${said}`, timeoutMs: 20_000 });
     await run([...ctr, 'images', 'import', '--snapshotter', 'overlayfs', archive], { timeoutMs: 300_000 });
-    // What the CRI plugin would set when it pulls: the images are its own, and it garbage-collects by this label.
+    // What the CRI plugin sets on what it has pulled itself.
     const references = (await run([...ctr, 'images', 'ls', '-q'])).split('\n').filter(Boolean);
     for (const reference of references)
       await run([...ctr, 'images', 'label', reference, 'io.cri-containerd.image=managed']);
