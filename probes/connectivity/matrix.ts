@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Probes many cells at once: one batch per source pod, all sources side by side, and afterwards the servers' receipts for what was not
+ * answered. Observes; whether a cell should have been open is decided elsewhere.
+ */
+import type { ProbePod } from '../agent/probe-fleet.ts';
+import type { AttemptResult, Protocol } from '../agent/protocol.ts';
+
+export interface Cell {
+  readonly source: ProbePod;
+  readonly destination: ProbePod;
+  readonly protocol: Protocol;
+  readonly port: number;
+}
+
+export interface CellResult {
+  readonly cell: Cell;
+  readonly result: AttemptResult;
+  /** For what was not answered: whether the request reached the destination all the same. */
+  readonly requestArrived: boolean;
+}
+
+export interface MatrixOptions {
+  readonly timeoutMs: number;
+  /** Attempts under way at once, per source. */
+  readonly concurrency: number;
+}
+
+/** Results in the order of the cells. Errors: ProbeError when a prober breaks; then nothing is known. */
+export async function probeMatrix(cells: readonly Cell[], options: MatrixOptions): Promise<CellResult[]> {
+  const bySource = Map.groupBy(cells, ({ source }) => source);
+  const results = new Map<Cell, AttemptResult>();
+  await Promise.all(
+    [...bySource].map(async ([source, own]) => {
+      const requests = own.map(({ destination, protocol, port }) => ({
+        protocol,
+        port,
+        host: destination.ip,
+        timeoutMs: options.timeoutMs,
+      }));
+      const outcomes = await source.attempts(requests, { concurrency: options.concurrency });
+      for (const [index, outcome] of outcomes.entries()) {
+        const cell = own[index];
+        if (cell !== undefined) results.set(cell, outcome);
+      }
+    }),
+  );
+  const arrived = await receiptsOfUnanswered(results);
+  return cells.flatMap((cell) => {
+    const result = results.get(cell);
+    return result === undefined
+      ? []
+      : [{ cell, result, requestArrived: result.outcome === 'allowed' || arrived.has(result.nonce) }];
+  });
+}
+
+async function receiptsOfUnanswered(results: ReadonlyMap<Cell, AttemptResult>): Promise<ReadonlySet<string>> {
+  const unanswered = [...results].filter(([, { outcome }]) => outcome !== 'allowed');
+  const byDestination = Map.groupBy(unanswered, ([{ destination }]) => destination);
+  const receipts = await Promise.all(
+    [...byDestination].map(([destination, own]) => destination.receipts(own.map(([, { nonce }]) => nonce))),
+  );
+  return new Set(receipts.flat().map(({ nonce }) => nonce));
+}
