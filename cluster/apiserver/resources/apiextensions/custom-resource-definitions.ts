@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // CustomResourceDefinitions as stored objects; what they define is served by cluster/apiserver/extensions.
-import type { ObjectMeta } from '../../../machinery/api-types.ts';
+import type { CustomResourceDefinition } from '../../../machinery/api-types.ts';
+import {
+  defaultDefinition,
+  validateDefinition,
+  validateDefinitionUpdate,
+} from '../../extensions/validate-definition.ts';
 import { define } from '../define.ts';
-
-interface CustomResourceDefinition {
-  metadata: ObjectMeta;
-  spec: {
-    group?: string;
-    names?: { plural?: string; singular?: string; kind?: string; listKind?: string };
-    scope?: string;
-    versions?: { name?: string; served?: boolean; storage?: boolean }[];
-    conversion?: { strategy?: string };
-  };
-  status?: unknown;
-}
 
 export const customResourceDefinitions = define<CustomResourceDefinition>({
   group: 'apiextensions.k8s.io',
@@ -25,6 +18,10 @@ export const customResourceDefinitions = define<CustomResourceDefinition>({
   versions: [
     { version: 'v1', schema: 'io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition' },
   ],
+  default: defaultDefinition,
+  validate: validateDefinition,
+  validateUpdate: validateDefinitionUpdate,
+  validateUpdateOnly: true,
   status: true,
   initialStatus: () => ({ storedVersions: [] }),
 });
