@@ -118,6 +118,7 @@ export class PodWorker {
 
   /** Something changed: look at the pod again, soon. */
   poke(): void {
+    if (this.#life === 'gone') return;
     this.#due = true;
     this.#active ??= this.#run().finally(() => {
       this.#active = undefined;

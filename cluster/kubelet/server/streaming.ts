@@ -193,9 +193,6 @@ async function bridge(
   if (streams.stderr && !streams.tty) output('stderr', channels.stderr).end();
   const resize = streams.tty ? connection.open({ streamtype: 'resize' }) : undefined;
 
-  // v5 tells which channels exist by an empty message; older ones get the same, as upstream's server does.
-  for (const channel of [channels.stdin, channels.stdout, channels.stderr, channels.error].slice(1))
-    client.send(Buffer.from([channel]));
   const receive = (message: Buffer): void => {
     const channel = message[0];
     const data = message.subarray(1);
