@@ -106,7 +106,9 @@ export class Upstream {
         if (held !== undefined && swap !== undefined) [servers[last], servers[other]] = [swap, held];
       }
     }
-    return servers.sort((a, b) => Number(a.failures >= failuresUntilDown) - Number(b.failures >= failuresUntilDown));
+    return servers.toSorted(
+      (a, b) => Number(a.failures >= failuresUntilDown) - Number(b.failures >= failuresUntilDown),
+    );
   }
 }
 

@@ -86,13 +86,13 @@ export function reverseNames(address: string, state: ClusterState, domain: strin
 export function reverseAddress(name: string): string | undefined {
   const labels = name.split('.');
   if (name.endsWith('.in-addr.arpa') && labels.length === 6) {
-    const address = labels.slice(0, 4).reverse().join('.');
+    const address = labels.slice(0, 4).toReversed().join('.');
     return familyOf(address) === 4 ? address : undefined;
   }
   if (name.endsWith('.ip6.arpa') && labels.length === 34) {
     const digits = labels.slice(0, 32);
     if (!digits.every((digit) => /^[0-9a-f]$/.test(digit))) return undefined;
-    const groups = digits.reverse().join('').match(/.{4}/g) ?? [];
+    const groups = digits.toReversed().join('').match(/.{4}/g) ?? [];
     return new URL(`http://[${groups.join(':')}]/`).hostname.slice(1, -1);
   }
   return undefined;
@@ -114,7 +114,7 @@ function lookUp(lookup: Lookup): ZoneAnswer {
   const labels = name
     .slice(0, -domain.length - 1)
     .split('.')
-    .reverse();
+    .toReversed();
   const [kind = '', namespace, first, ...rest] = labels;
   if (kind === 'dns-version' && labels.length === 1) {
     return lookup.type === recordTypes.TXT

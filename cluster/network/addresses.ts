@@ -63,7 +63,7 @@ export function formatPrefix({ family, first, length }: Prefix): string {
 /** The same addresses without prefixes that lie inside another one of the list. */
 export function withoutContained(prefixes: readonly Prefix[]): Prefix[] {
   const kept: Prefix[] = [];
-  for (const prefix of [...prefixes].sort((a, b) => a.length - b.length)) {
+  for (const prefix of prefixes.toSorted((a, b) => a.length - b.length)) {
     if (!kept.some((outer) => prefixContains(outer, prefix))) kept.push(prefix);
   }
   return kept;

@@ -30,7 +30,7 @@ export function masqueradeTable({ podCIDRs, clusterCIDRs, nodeAddresses }: Masqu
         unless(`${family} daddr`, ...inside),
         unless(`${family} daddr`, `@${set}`),
       ],
-      then: [{ do: 'masquerade' }],
+      action: [{ do: 'masquerade' }],
       comment: 'pods leave the cluster with the address of their node',
     });
   }

@@ -32,7 +32,7 @@ export function desiredRoutes(nodes: readonly Node[], nodeName: string): Route[]
       if (via !== undefined) routes.push({ destination, via });
     }
   }
-  return routes.sort((a, b) => (a.destination < b.destination ? -1 : 1));
+  return routes.toSorted((a, b) => (a.destination < b.destination ? -1 : 1));
 }
 
 export interface RouteChange {

@@ -104,11 +104,11 @@ export function planServicePort(port: ServicePort, backends: readonly Backend[],
   const balance = (chosen: readonly Backend[]): Rule[] => {
     const targets = chosen.map((backend) => ({ chain: backendChain(backend), affinity: affinitySet(port, backend) }));
     const rules: Rule[] = targets.flatMap(({ chain, affinity }) =>
-      affinity === undefined ? [] : [{ match: [when(saddr, `@${affinity}`)], then: [verdict(`goto ${chain}`)] }],
+      affinity === undefined ? [] : [{ match: [when(saddr, `@${affinity}`)], action: [verdict(`goto ${chain}`)] }],
     );
     const [only] = targets;
-    if (targets.length === 1 && only !== undefined) rules.push({ match: [], then: [verdict(`goto ${only.chain}`)] });
-    else rules.push({ match: [], then: [{ do: 'pick', chains: targets.map((target) => target.chain) }] });
+    if (targets.length === 1 && only !== undefined) rules.push({ match: [], action: [verdict(`goto ${only.chain}`)] });
+    else rules.push({ match: [], action: [{ do: 'pick', chains: targets.map((target) => target.chain) }] });
     return rules;
   };
   /** Sources outside the cluster cannot be answered by the endpoint directly. */
@@ -122,7 +122,7 @@ export function planServicePort(port: ServicePort, backends: readonly Backend[],
               ...onPort(port),
               unless(saddr, ...options.clusterCIDRs),
             ],
-            then: [verdict('jump mark-for-masquerade')],
+            action: [verdict('jump mark-for-masquerade')],
           },
         ];
 
@@ -149,18 +149,18 @@ export function planServicePort(port: ServicePort, backends: readonly Backend[],
     const toAny: Verdict = usesCluster ? `goto ${names.cluster}` : 'drop';
     const rules: Rule[] = [];
     if (!port.externalLocal) {
-      rules.push({ match: [], then: [verdict('jump mark-for-masquerade')] }, { match: [], then: [verdict(toAny)] });
+      rules.push({ match: [], action: [verdict('jump mark-for-masquerade')] }, { match: [], action: [verdict(toAny)] });
     } else if (usesCluster) {
       // Pods and the node itself get cluster-wide balancing: the policy is about traffic from outside.
       if (options.clusterCIDRs.length > 0) {
-        rules.push({ match: [when(saddr, ...options.clusterCIDRs)], then: [verdict(toAny)] });
+        rules.push({ match: [when(saddr, ...options.clusterCIDRs)], action: [verdict(toAny)] });
       }
       rules.push(
-        { match: [when('fib saddr type', 'local')], then: [verdict('jump mark-for-masquerade')] },
-        { match: [when('fib saddr type', 'local')], then: [verdict(toAny)] },
+        { match: [when('fib saddr type', 'local')], action: [verdict('jump mark-for-masquerade')] },
+        { match: [when('fib saddr type', 'local')], action: [verdict(toAny)] },
       );
     }
-    if (port.externalLocal && usesLocal) rules.push({ match: [], then: [verdict(`goto ${names.local}`)] });
+    if (port.externalLocal && usesLocal) rules.push({ match: [], action: [verdict(`goto ${names.local}`)] });
     chains.set(externalChain, { rules });
   }
   for (const address of new Set([...port.externalIPs, ...port.loadBalancerIPs])) publish(address, externalChain);
@@ -188,7 +188,7 @@ export function planServicePort(port: ServicePort, backends: readonly Backend[],
       rules: [
         {
           match: [unless(saddr, ...port.loadBalancerSourceRanges.map((range) => range.trim()))],
-          then: [counter, verdict('drop')],
+          action: [counter, verdict('drop')],
           comment: `${service}: source is not in loadBalancerSourceRanges`,
         },
       ],
@@ -207,13 +207,13 @@ function endpointChain(port: ServicePort, backend: Backend, family: Family): Cha
   return {
     rules: [
       // Hairpin: a pod that reaches itself through its Service must see the reply come from the Service.
-      { match: [when(saddr, backend.address)], then: [verdict('jump mark-for-masquerade')] },
+      { match: [when(saddr, backend.address)], action: [verdict('jump mark-for-masquerade')] },
       ...(affinity === undefined
         ? []
-        : [{ match: [], then: [{ do: 'remember', fields: saddr, set: affinity }] } satisfies Rule]),
+        : [{ match: [], action: [{ do: 'remember', fields: saddr, set: affinity }] } satisfies Rule]),
       {
         match: [when('meta l4proto', port.protocol)],
-        then: [{ do: 'dnat', address: backend.address, port: backend.port }],
+        action: [{ do: 'dnat', address: backend.address, port: backend.port }],
       },
     ],
   };
@@ -228,25 +228,25 @@ function baseChains({ family, nodePortAddresses }: PlanOptions): Map<string, Cha
       ? [when('fib daddr type', 'local'), unless(daddr, family === 'ip' ? '127.0.0.0/8' : '::1')]
       : [when(daddr, '@nodeport-ips')];
   const fresh = when('ct state', 'new');
-  const jump = (chain: string, ...match: Match[]): Rule => ({ match, then: [verdict(`jump ${chain}`)] });
+  const jump = (chain: string, ...match: Match[]): Rule => ({ match, action: [verdict(`jump ${chain}`)] });
   const lookup = (fields: string, map: string, ...match: Match[]): Rule => ({
     match,
-    then: [{ do: 'lookup', fields, map }],
+    action: [{ do: 'lookup', fields, map }],
   });
   const reject = (...match: Match[]): Rule[] => [
     // A reset reaches the client at once; after an ICMP error it may try for another second.
-    { match: [...match, when('meta l4proto', 'tcp')], then: [counter, { do: 'reject', by: 'tcp-reset' }] },
-    { match, then: [counter, { do: 'reject', by: 'port-unreachable' }] },
+    { match: [...match, when('meta l4proto', 'tcp')], action: [counter, { do: 'reject', by: 'tcp-reset' }] },
+    { match, action: [counter, { do: 'reject', by: 'port-unreachable' }] },
   ];
   const chains: [string, Chain][] = [
-    ['mark-for-masquerade', { rules: [{ match: [], then: [{ do: 'mark', bit: masqueradeBit, set: true }] }] }],
+    ['mark-for-masquerade', { rules: [{ match: [], action: [{ do: 'mark', bit: masqueradeBit, set: true }] }] }],
     [
       'masquerading',
       {
         rules: [
-          { match: [when(`meta mark & 0x${masqueradeBit.toString(16)}`, '0')], then: [verdict('return')] },
-          { match: [], then: [{ do: 'mark', bit: masqueradeBit, set: false }] },
-          { match: [], then: [{ do: 'masquerade' }] },
+          { match: [when(`meta mark & 0x${masqueradeBit.toString(16)}`, '0')], action: [verdict('return')] },
+          { match: [], action: [{ do: 'mark', bit: masqueradeBit, set: false }] },
+          { match: [], action: [{ do: 'masquerade' }] },
         ],
       },
     ],

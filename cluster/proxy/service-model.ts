@@ -157,5 +157,5 @@ function hinted(ready: readonly Backend[], node: NodeIdentity): readonly Backend
 }
 
 function sortedBackends(backends: ReadonlyMap<string, Backend>): Backend[] {
-  return [...backends].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, backend]) => backend);
+  return [...backends].toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, backend]) => backend);
 }

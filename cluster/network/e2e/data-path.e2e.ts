@@ -81,7 +81,7 @@ describe('data path', function () {
       services([service({}, [b, c])]);
       const seen = new Set<string>();
       for (let attempt = 0; attempt < 20; attempt++) seen.add(await say(a, virtual, 80));
-      expect([...seen].sort()).to.deep.equal([`pod13 ${a.address}`, `pod22 ${a.address}`]);
+      expect([...seen].toSorted()).to.deep.equal([`pod13 ${a.address}`, `pod22 ${a.address}`]);
       expect(await say(a, virtual, 80, 'udp')).to.equal('ECONNREFUSED');
     });
 

@@ -44,7 +44,7 @@ export type Verdict = 'accept' | 'drop' | 'return' | `jump ${string}` | `goto ${
 /** All matches must hold; then the statements run in order. `comment` is cut to what the kernel keeps. */
 export interface Rule {
   readonly match: readonly Match[];
-  readonly then: readonly Statement[];
+  readonly action: readonly Statement[];
   readonly comment?: string;
 }
 
@@ -85,7 +85,7 @@ const longestComment = 127;
 
 /** The rule in nft's syntax, for `add rule FAMILY TABLE CHAIN ...`. `family` decides the wording of rejects. */
 export function renderRule(rule: Rule, family: Family): string {
-  const parts = [...rule.match.map(renderMatch), ...rule.then.map((statement) => renderStatement(statement, family))];
+  const parts = [...rule.match.map(renderMatch), ...rule.action.map((statement) => renderStatement(statement, family))];
   if (rule.comment !== undefined) parts.push(`comment "${cutComment(rule.comment)}"`);
   return parts.join(' ');
 }

@@ -85,7 +85,7 @@ function runHook(walk: Walk, at: HookPoint): void {
   const bases = walk.options.tables
     .flatMap((table) => [...table.chains].map(([name, chain]) => ({ table, name, chain })))
     .filter(({ table, chain }) => chain.hook?.at === at && seesFamily(table, walk.packet))
-    .sort((a, b) => (a.chain.hook?.priority ?? 0) - (b.chain.hook?.priority ?? 0));
+    .toSorted((a, b) => (a.chain.hook?.priority ?? 0) - (b.chain.hook?.priority ?? 0));
   for (const { table, name, chain } of bases) {
     if (walk.end !== undefined) return;
     // Translation is decided by the first packet of a connection.
@@ -109,7 +109,7 @@ function runChain(step: Step): boolean {
   walk.path.push(`${table.name}/${name}`);
   for (const rule of chain.rules) {
     if (!rule.match.every((match) => matches(match, step))) continue;
-    for (const statement of rule.then) {
+    for (const statement of rule.action) {
       const outcome = perform(statement, step, rule);
       if (outcome === 'decided') return true;
       if (outcome === 'return') return false;

@@ -12,7 +12,7 @@ describe('nft transactions', () => {
     chains: new Map(Object.entries(chains)),
     sets: new Map(Object.entries(sets)),
   });
-  const drops = (port: string): Chain => ({ rules: [{ match: [when('tcp dport', port)], then: [verdict('drop')] }] });
+  const drops = (port: string): Chain => ({ rules: [{ match: [when('tcp dport', port)], action: [verdict('drop')] }] });
   const map = (elements: Record<string, 'goto a' | 'goto b'>): ElementSet => ({
     key: ['ipv4_addr'],
     verdicts: true,

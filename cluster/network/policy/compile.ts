@@ -113,7 +113,7 @@ class Compiler {
 
   /** The base chains, the guard's sets of known pods, and the maps from isolated pods to their chains. */
   #addBase(local: readonly PolicyPod[]): void {
-    const established: Rule = { match: [when('ct state', 'established', 'related')], then: [verdict('accept')] };
+    const established: Rule = { match: [when('ct state', 'established', 'related')], action: [verdict('accept')] };
     const guard: Rule[] = [established];
     const base: Record<Direction, Rule[]> = { egress: [established], ingress: [established] };
     for (const family of families) {
@@ -123,11 +123,11 @@ class Compiler {
         const end = direction === 'egress' ? 'saddr' : 'daddr';
         const map = `isolated-${direction}-${family}`;
         this.#sets.set(map, { key: [addressType(family)], verdicts: true, elements: new Map() });
-        base[direction].push({ match: [], then: [{ do: 'lookup', fields: `${family} ${end}`, map }] });
+        base[direction].push({ match: [], action: [{ do: 'lookup', fields: `${family} ${end}`, map }] });
         for (const cidr of ofFamily(this.#input.podCIDRs, family)) {
           guard.push({
             match: [when(`${family} ${end}`, cidr), unless(`${family} ${end}`, `@local-${family}`)],
-            then: [counter, verdict('drop')],
+            action: [counter, verdict('drop')],
             comment: `guard: ${direction} of a pod whose policies are not known yet`,
           });
         }
@@ -150,15 +150,15 @@ class Compiler {
     for (const family of families) {
       const own = ofFamily(pod.ips, family);
       // A pod may always talk to itself, also by way of a Service.
-      if (own.length > 0) rules.push({ match: [when(`${family} ${far}`, ...own)], then: [verdict('accept')] });
+      if (own.length > 0) rules.push({ match: [when(`${family} ${far}`, ...own)], action: [verdict('accept')] });
       for (const ip of own) this.#elements(`isolated-${direction}-${family}`).set(ip, `goto ${name}`);
     }
     for (const policy of policies) {
-      rules.push({ match: [], then: [verdict(`jump ${policyChainName(policy, direction)}`)] });
+      rules.push({ match: [], action: [verdict(`jump ${policyChainName(policy, direction)}`)] });
     }
     rules.push({
       match: [],
-      then: [counter, verdict('drop')],
+      action: [counter, verdict('drop')],
       comment: `${direction} of ${id} not allowed by ${policies.map(policyName).join(', ')}`,
     });
     this.#chains.set(name, { rules });
@@ -175,7 +175,7 @@ class Compiler {
     for (const [index, { peers, ports }] of specRules.entries()) {
       const comment = `${policyName(policy)} ${direction}[${index}]`;
       const allow = (match: readonly Match[]): void =>
-        void rules.push({ match, then: [counter, verdict('accept')], comment });
+        void rules.push({ match, action: [counter, verdict('accept')], comment });
       const peerList: readonly (NetworkPolicyPeer | undefined)[] =
         peers === undefined || peers.length === 0 ? [undefined] : peers;
       for (const peer of peerList) {
@@ -327,7 +327,7 @@ function addressType(family: IpWord): KeyType {
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>
     typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1)))
       : inner,
   );
 }
