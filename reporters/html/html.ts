@@ -17,7 +17,7 @@ export const htmlReporter: Reporter = (input) => {
   page.registerHelper('time', (iso: string) => readableTime(iso));
   page.registerHelper('laneMiddle', (y: number) => y + laneHeight / 2);
   page.registerPartial('case', asset('case.hbs'));
-  const template = page.compile(asset('report.hbs'), { strict: true, knownHelpersOnly: false });
+  const template = page.compile(asset('report.hbs'));
   const script = asset('report.js');
   const style = asset('report.css');
   const content = template({

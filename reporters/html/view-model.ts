@@ -153,13 +153,16 @@ const verdictWords: Readonly<Record<Verdict, string>> = {
   error: 'Not carried out',
 };
 
-function statement(counts: Counts, reason: string | undefined, verdict: string): string {
+function statement(counts: Counts, reason: string | undefined, verdict: Verdict): string {
   if (verdict === 'error') return `The run could not be carried out: ${reason ?? 'unknown reason'}.`;
   const carriedOut = counts.total - counts.skipped;
   const skipped = counts.skipped === 0 ? '' : ` ${counts.skipped} were skipped, each with its reason.`;
-  if (verdict === 'passed')
+  if (verdict === 'passed') {
     return `Everything that could be tested on this cluster works: ${counts.passed} of ${carriedOut} cases passed.${skipped}`;
-  return `${counts.passed} of ${carriedOut} cases passed; ${reason ?? ''}.${skipped}`;
+  }
+  const open = counts.inconclusive === 0 ? '' : ` ${counts.inconclusive} could not find out.`;
+  const why = verdict === 'inconclusive' && reason !== undefined ? ` No verdict: ${reason}.` : '';
+  return `${counts.failed} of ${carriedOut} cases failed, ${counts.passed} passed.${open}${skipped}${why}`;
 }
 
 /** Cases without a result count as inconclusive. */

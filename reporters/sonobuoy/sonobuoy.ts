@@ -49,7 +49,7 @@ export function tarballEntries(input: ReportInput): TarballEntry[] {
     json('meta/clusterhealth.json', () => clusterHealth(files, record.cluster?.serverVersion ?? '')),
     json(plugin('definition.json'), () => definition(input)),
     text(plugin('sonobuoy_results.yaml'), () =>
-      stringify(resultTree(record, files), { lineWidth: 0, aliasDuplicateObjects: false }),
+      stringify(resultTree(record, files), { lineWidth: 0, aliasDuplicateObjects: false, version: '1.1' }),
     ),
     text(plugin('results/global/e2e.log'), () => e2eLog(input)),
     text(plugin(junitPath), () => junitXml(input)),

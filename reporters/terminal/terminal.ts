@@ -74,7 +74,8 @@ function caseLines(event: CaseFinished, one: CaseRecord | undefined, options: Te
   if (event.status === 'skipped')
     return [`${paint('dim', `${marks.skipped} ${name}`)} ${paint('dim', `(${event.reason ?? ''})`)}`];
   const line = `${head} ${paint('dim', duration(event.durationMs))}`;
-  if (event.status === 'passed') return [line];
+  const troubles = (event.troubles ?? []).map((trouble) => `    ${paint('yellow', `also: ${trouble}`)}`);
+  if (event.status === 'passed') return [line, ...troubles];
   const error = event.error;
   const told = [
     paint('dim', event.caseId),
@@ -82,10 +83,9 @@ function caseLines(event: CaseFinished, one: CaseRecord | undefined, options: Te
     ...(error?.message ?? event.reason ?? '').split('\n'),
     ...(error?.expected === undefined ? [] : [`expected: ${oneLine(error.expected)}`]),
     ...(error?.actual === undefined ? [] : [`actual:   ${oneLine(error.actual)}`]),
-    ...(event.troubles ?? []).map((trouble) => paint('yellow', `also: ${trouble}`)),
     ...(one?.evidence.length ? [paint('dim', `evidence: ${one.evidence.map((item) => item.file).join(', ')}`)] : []),
   ];
-  return [line, ...told.map((text) => `    ${text}`)];
+  return [line, ...told.map((text) => `    ${text}`), ...troubles];
 }
 
 /** The repainted lines: cases that are going on, then totals with the time left. */

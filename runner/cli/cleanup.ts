@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `plumb cleanup`: removes what runs left in a cluster, and nothing that carries no run's id. */
 import type { Command } from 'commander';
+import type { CommandContext } from './command-context.ts';
 import { cleanUp } from '../execute/cleanup.ts';
 import { liveRuns } from '../execute/run-lease.ts';
 import { readableMessage } from '../execute/failure.ts';
@@ -18,7 +19,7 @@ interface CleanupFlags {
   readonly force?: boolean;
 }
 
-export function addCleanupCommand(program: Command, finish: (code: number) => void): void {
+export function addCommands(program: Command, { finish }: CommandContext): void {
   program
     .command('cleanup')
     .description('remove what earlier runs left in the cluster (only what carries the label plumbline.io/run-id)')

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Verbs that the embedded cluster answers itself: `cluster ...`, `image ...`, `doctor`. All flags are handed through. */
 import type { Command } from 'commander';
+import type { CommandContext } from './command-context.ts';
 import { runClusterCommand } from '../target/embedded-cluster.ts';
 
 const passedThrough: readonly {
@@ -22,7 +23,7 @@ const passedThrough: readonly {
   },
 ];
 
-export function addClusterCommands(program: Command, finish: (code: number) => void): void {
+export function addCommands(program: Command, { finish }: CommandContext): void {
   for (const { name, prefix, description } of passedThrough) {
     program
       .command(name)
@@ -33,5 +34,4 @@ export function addClusterCommands(program: Command, finish: (code: number) => v
       .passThroughOptions()
       .action(async (args: string[]) => finish(await runClusterCommand([...prefix, ...args])));
   }
-  program.enablePositionalOptions();
 }

@@ -5,6 +5,7 @@ import { Problem } from '../problem.ts';
 import { leavesOf, pluginsOf, readItemTree } from '../results/item-tree.ts';
 import { ownRecord } from '../results/own-record.ts';
 import { openResults, type ResultSource } from '../results/result-source.ts';
+import type { CommandContext } from './command-context.ts';
 import { exitCodeOf } from './exit-code.ts';
 
 export interface ComparedCase {
@@ -14,7 +15,7 @@ export interface ComparedCase {
 
 export type ComparedRun = ReadonlyMap<string, ComparedCase>;
 
-export function addDiffCommand(program: Command, finish: (code: number) => void): void {
+export function addCommands(program: Command, { finish }: CommandContext): void {
   program
     .command('diff')
     .description('compare two runs; exits with 1 if something passed before and does not now')

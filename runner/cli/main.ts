@@ -2,14 +2,23 @@
 /** The command `plumb`. Each verb is a file of this folder; the exit code of every one comes through exit-code.ts. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { addCleanupCommand } from './cleanup.ts';
-import { addClusterCommands } from './cluster.ts';
-import { addDiffCommand } from './diff.ts';
+import type { CommandContext } from './command-context.ts';
 import { usageError } from './exit-code.ts';
 import { printProblem } from './print-problem.ts';
-import { addReportCommand } from './report.ts';
-import { addResultsCommand } from './results.ts';
-import { addRunCommand } from './run.ts';
+
+/** Adds verbs. Only what the command line asks for is loaded: the Kubernetes client alone takes half a second. */
+interface VerbModule {
+  readonly addCommands: (program: Command, context: CommandContext) => void;
+}
+
+const modules: readonly { readonly verbs: readonly string[]; readonly load: () => Promise<VerbModule> }[] = [
+  { verbs: ['run', 'list'], load: () => import('./run.ts') },
+  { verbs: ['cluster', 'image', 'doctor'], load: () => import('./cluster.ts') },
+  { verbs: ['report'], load: () => import('./report.ts') },
+  { verbs: ['results'], load: () => import('./results.ts') },
+  { verbs: ['diff'], load: () => import('./diff.ts') },
+  { verbs: ['cleanup'], load: () => import('./cleanup.ts') },
+];
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -25,13 +34,12 @@ const program = new Command('plumb')
   .version(version, '-V, --version')
   .showSuggestionAfterError(true)
   .showHelpAfterError('(plumb help COMMAND lists its flags)')
+  .enablePositionalOptions()
   .exitOverride();
-addRunCommand(program, version, finish);
-addClusterCommands(program, finish);
-addReportCommand(program, finish);
-addResultsCommand(program, finish);
-addDiffCommand(program, finish);
-addCleanupCommand(program, finish);
+const verb = process.argv[2] ?? '';
+const asked = modules.filter(({ verbs }) => verbs.includes(verb));
+for (const { load } of asked.length > 0 ? asked : verb === 'version' ? [] : modules)
+  (await load()).addCommands(program, { version, finish });
 program
   .command('version')
   .description('print the version')

@@ -7,11 +7,12 @@ import { Problem } from '../problem.ts';
 import { ownRecord } from '../results/own-record.ts';
 import { openResults } from '../results/result-source.ts';
 import { applyEvent, emptyRecord, verdictOf } from '../results/run-record.ts';
+import type { CommandContext } from './command-context.ts';
 import { exitCodeOf, usageError } from './exit-code.ts';
 import { printProblem } from './print-problem.ts';
 import { writeReports } from './write-reports.ts';
 
-export function addReportCommand(program: Command, finish: (code: number) => void): void {
+export function addCommands(program: Command, { finish }: CommandContext): void {
   program
     .command('report')
     .description('write the reports of an earlier run again; the exit code is that of the run')

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `plumb results`: reads any Sonobuoy archive as `sonobuoy results` does, but exits with the outcome. */
-import { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { stringify } from 'yaml';
 import { Problem } from '../problem.ts';
 import { findItem, jsonOf, leavesOf, pluginsOf, readItemTree, type ItemNode } from '../results/item-tree.ts';
 import { openResults, type ResultSource } from '../results/result-source.ts';
+import type { CommandContext } from './command-context.ts';
 import { exitCodeOf } from './exit-code.ts';
 
 const outputModes = ['report', 'detailed', 'readable', 'dump'] as const;
@@ -16,7 +17,7 @@ interface ResultsFlags {
   readonly node?: string;
 }
 
-export function addResultsCommand(program: Command, finish: (code: number) => void): void {
+export function addCommands(program: Command, { finish }: CommandContext): void {
   program
     .command('results')
     .description('inspect any Sonobuoy archive, like sonobuoy results, with an exit code')

@@ -13,6 +13,7 @@ import type { Recorder } from '../results/recorder.ts';
 import { openDirectory } from '../results/result-source.ts';
 import { ensureEmbeddedCluster } from '../target/embedded-cluster.ts';
 import { kubeconfigSource, loadTarget, type Target } from '../target/kubeconfig.ts';
+import type { CommandContext } from './command-context.ts';
 import { exitCodeOf, exitCodeOfInterrupt } from './exit-code.ts';
 import { ownRecord } from '../results/own-record.ts';
 import { performRun, selectedCases, type RunOutcome } from './perform-run.ts';
@@ -21,7 +22,7 @@ import { printProblem } from './print-problem.ts';
 
 const embeddedName = 'plumb';
 
-export function addRunCommand(program: Command, toolVersion: string, finish: (code: number) => void): void {
+export function addCommands(program: Command, { version, finish }: CommandContext): void {
   const command = program
     .command('run')
     .description('certify a cluster: run the cases against it and write the reports')
@@ -46,7 +47,7 @@ export function addRunCommand(program: Command, toolVersion: string, finish: (co
     .option('--list', 'list the selected cases and end')
     .option('--dry-run', 'say what would be run, and where, and end')
     .option('-v, --verbose', 'show what cases log');
-  command.action(async (flags: RunFlags) => finish(await run(flags, toolVersion)));
+  command.action(async (flags: RunFlags) => finish(await run(flags, version)));
 
   program
     .command('list')
@@ -64,7 +65,7 @@ export function addRunCommand(program: Command, toolVersion: string, finish: (co
         cleanup: true,
         snapshot: true,
       };
-      finish(await run({ ...defaults, ...flags, list: true }, toolVersion));
+      finish(await run({ ...defaults, ...flags, list: true }, version));
     });
 }
 

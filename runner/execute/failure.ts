@@ -90,12 +90,12 @@ function shown(value: unknown): string {
   return text.length > 8000 ? `${text.slice(0, 8000)}\n... (${text.length} characters)` : text;
 }
 
-/** Only frames of our own files, relative to the project. */
+/** Only frames of cases and probes, relative to the project: the engine's own say nothing about the cluster. */
 function cleanStack(stack: string | undefined): string | undefined {
   const root = new URL('../../', import.meta.url).href;
   const frames = (stack ?? '')
     .split('\n')
-    .filter((line) => /^\s+at /.test(line) && !line.includes('node_modules') && !line.includes('node:'))
+    .filter((line) => /^\s+at /.test(line) && !/node_modules|node:|\/runner\//.test(line))
     .map((line) => line.replaceAll(root, '').trim())
     .slice(0, 8);
   return frames.length === 0 ? undefined : frames.join('\n');

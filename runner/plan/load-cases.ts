@@ -8,7 +8,7 @@ import { messageOf, Problem } from '../problem.ts';
 
 /** All cases below `folder`, by file and by order within it. A file that cannot be loaded, or two cases of one name, are a Problem. */
 export async function loadCases(folder: string): Promise<Case[]> {
-  const files = globSync('**/*.cases.ts', { cwd: folder }).sort();
+  const files = globSync('**/*.cases.ts', { cwd: folder }).toSorted();
   if (files.length === 0)
     throw new Problem(`no case files (*.cases.ts) in ${folder}`, 'The installation is incomplete; install again.');
   const cases: Case[] = [];

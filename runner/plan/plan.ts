@@ -79,7 +79,7 @@ export function makePlan<C extends CaseMetadata>(selected: readonly C[], unmet: 
   });
   const byLength = (a: PlannedCase<C>, b: PlannedCase<C>): number => timeoutOf(b.case) - timeoutOf(a.case);
   return {
-    parallel: planned.filter((one) => one.case.serial !== true).sort(byLength),
+    parallel: planned.filter((one) => one.case.serial !== true).toSorted(byLength),
     serial: planned.filter((one) => one.case.serial === true),
   };
 }
