@@ -22,7 +22,7 @@ export const jsonReporter: Reporter = ({ record, files }) => {
     cluster: record.cluster && { ...record.cluster, type: undefined, time: undefined },
     preflight: record.preflight.map(({ name, status, message, remedy }) => ({ name, status, message, remedy })),
     cases: [...record.cases.values()].map((one) => caseDocument(one, files)),
-    disturbances: record.disturbances.map(({ type: _, ...rest }) => rest),
+    disturbances: record.disturbances.map((one) => ({ ...one, type: undefined })),
     snapshot: record.snapshot.map(({ name, files: number, error }) => ({ name, files: number, error })),
     cleanup: record.cleanup && { deleted: record.cleanup.deleted, left: record.cleanup.left },
   };
