@@ -84,6 +84,8 @@ export class StatusManager {
     entry.timer = undefined;
     entry.writing ??= this.#writeUntilEqual(uid, entry).finally(() => {
       entry.writing = undefined;
+      // A status that came in just as the last write ended.
+      if (this.#entries.get(uid) === entry && fingerprint(entry.status) !== entry.written) this.#write(uid, entry);
     });
   }
 
