@@ -90,7 +90,8 @@ function withSubPath(root: string, mount: VolumeMount, environment: ReadonlyMap<
   // Links inside the volume are followed, but never out of it.
   const real = realpathSync(path);
   const inside = relative(realpathSync(root), real);
-  if (inside.startsWith('..')) throw new ConfigurationError(`subPath "${subPath}" leads out of volume "${mount.name}"`);
+  if (inside === '..' || inside.startsWith('../'))
+    throw new ConfigurationError(`subPath "${subPath}" leads out of volume "${mount.name}"`);
   return real;
 }
 

@@ -263,7 +263,8 @@ export function phaseOf(pod: Pod, lists: StatusLists & { readonly ending: boolea
     const own = container?.restartPolicy ?? policy;
     return own === 'Always' || (own === 'OnFailure' && code !== 0);
   });
-  if (restarts) return 'Running';
+  const sidecarRuns = lists.initStatuses.some((status) => status.state?.running);
+  if (restarts || sidecarRuns) return 'Running';
   return failed === 0 ? 'Succeeded' : 'Failed';
 }
 

@@ -43,6 +43,8 @@ export class PodWorker {
   #disruption: WaitingReason | undefined;
   #grace: Grace | undefined;
   #graceOverride: number | undefined;
+  /** The pod was at its end before this kubelet saw it: its status is history. */
+  readonly #settled: boolean;
   #waiting = new Map<string, WaitingReason>();
   #volumes: Map<string, MountedVolume> | undefined;
   #volumesStale = false;
@@ -59,6 +61,7 @@ export class PodWorker {
     this.#pod = pod;
     this.identity = identityOf(pod);
     this.#status = context.shownAs(pod)?.status ?? pod.status ?? {};
+    this.#settled = isTerminalPhase(this.#status.phase);
     context.objects.follow(pod);
   }
 
@@ -435,16 +438,15 @@ export class PodWorker {
   async #stepEnding(): Promise<number> {
     const { reader, probes } = this.#context;
     const runtime = await reader.read(this.identity);
-    const wasTerminal = isTerminalPhase(this.#status.phase);
     this.#updateProbes(runtime, true);
-    if (!wasTerminal) this.#publish(runtime, { ending: false });
+    if (!this.#settled) this.#publish(runtime, { ending: false });
     const seconds = this.#graceOverride ?? graceSecondsOf(this.#pod);
     this.#grace = new Grace(this.#removed ? Math.max(1, seconds) : seconds);
     await stopPod(this.#context, { pod: this.#pod, runtime, grace: this.#grace });
     probes.stopPod(this.identity.uid);
     const after = await reader.read(this.identity);
     if (after.containers.some((record) => record.state === 'running')) return retryMs;
-    if (!wasTerminal) this.#publish(after, { ending: true });
+    if (!this.#settled) this.#publish(after, { ending: true });
     this.#life = 'ended';
     return 0;
   }

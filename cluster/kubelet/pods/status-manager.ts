@@ -102,6 +102,10 @@ export class StatusManager {
           body: { metadata: { uid: entry.pod.metadata.uid }, status: patchOf(status, entry.pod.status ?? {}) },
         });
         entry.written = fingerprint(status);
+        entry.pod = {
+          ...entry.pod,
+          status: { ...status, conditions: mergedConditions(entry.pod.status ?? {}, status) },
+        };
         delay = 100;
       } catch (error) {
         if (isNotFound(error) || isConflict(error)) {
@@ -132,10 +136,24 @@ function patchOf(status: PodStatus, old: PodStatus): Record<string, unknown> {
   for (const field of ['message', 'reason', 'podIP'] as const) {
     if (old[field] !== undefined && status[field] === undefined) patch[field] = null;
   }
+  // A merge keeps what isn't mentioned: words that no longer hold must be taken away.
+  patch['conditions'] = (status.conditions ?? []).map((condition) => {
+    const before = old.conditions?.find((one) => one.type === condition.type);
+    return {
+      ...condition,
+      ...(before?.reason && condition.reason === undefined && { reason: null }),
+      ...(before?.message && condition.message === undefined && { message: null }),
+    };
+  });
   const oldIPs = (old.podIPs ?? []).map(({ ip }) => ip).filter((ip) => ip !== undefined);
   const gone = oldIPs.filter((ip) => !status.podIPs?.some((kept) => kept.ip === ip));
   if (gone.length > 0) patch['podIPs'] = [...(status.podIPs ?? []), ...gone.map((ip) => ({ ip, $patch: 'delete' }))];
   return patch;
+}
+
+function mergedConditions(old: PodStatus, status: PodStatus): PodStatus['conditions'] & object {
+  const own = status.conditions ?? [];
+  return [...(old.conditions ?? []).filter((one) => !own.some((mine) => mine.type === one.type)), ...own];
 }
 
 /** What counts as a difference: all that the kubelet owns, in one order. */
