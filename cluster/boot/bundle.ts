@@ -2,7 +2,6 @@
 // Turns a component's main.ts into one .mjs file, so that it starts fast and a node needs no node_modules. Files are
 // named by the content of everything that went into them; an unchanged component is found again without esbuild.
 
-import { build } from 'esbuild';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -24,6 +23,26 @@ export const programs = {
 
 export type Program = keyof typeof programs;
 
+/** Programs that run outside pods; a cluster can do without those that the project does not have. */
+const nodePrograms = [
+  'kube-apiserver',
+  'kube-controller-manager',
+  'kube-scheduler',
+  'kubelet',
+  'kube-proxy',
+  'network-agent',
+] as const satisfies Program[];
+
+export async function bundleAll(): Promise<{ bundles: ReadonlyMap<Program, string>; missing: Program[] }> {
+  const paths = await Promise.all(nodePrograms.map(bundle));
+  const bundles = new Map<Program, string>();
+  for (const [index, name] of nodePrograms.entries()) {
+    const path = paths[index];
+    if (path !== undefined) bundles.set(name, path);
+  }
+  return { bundles, missing: nodePrograms.filter((name) => !bundles.has(name)) };
+}
+
 interface Manifest {
   readonly inputs: readonly string[];
   readonly hash: string;
@@ -40,6 +59,8 @@ export async function bundle(program: Program): Promise<string | undefined> {
     if (existsSync(path)) return path;
   }
   const staging = join(buildDirectory, `${program}.${process.pid}.new`);
+  // Loaded only when something has changed: it costs as much as all the rest of a start.
+  const { build } = await import('esbuild');
   const result = await build({
     entryPoints: [entry],
     outfile: join(staging, `${program}.mjs`),

@@ -8,17 +8,21 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { enterNode } from '../machines/enter.ts';
+import { stopNode } from '../machines/node.ts';
+import { isAlive } from '../machines/processes.ts';
 import { controlService, logDirectory, serviceNames, writeService } from '../machines/supervisor.ts';
 import { bundle, programs, type Program } from './bundle.ts';
 import { examine, formatResults } from './doctor.ts';
 import { down } from './down.ts';
 import { clusterPaths, defaultName } from './layout.ts';
 import { nodeServices } from './services.ts';
-import { clusterNames, readState, type ClusterState, type NodeState } from './state.ts';
+import { clusterNames, isRunning, readState, type ClusterState, type NodeState } from './state.ts';
 import { printStatus } from './status.ts';
 import { reportStep, summarise } from './report.ts';
 import { runSteps, StepError } from './steps.ts';
-import { up } from './up.ts';
+import { archiveProbe, pushProbe } from './images/deliver.ts';
+import { bootNode } from './node-boot.ts';
+import { loadImages, up } from './up.ts';
 
 const usage = `plumb cluster COMMAND [flags]
 
@@ -33,6 +37,11 @@ const usage = `plumb cluster COMMAND [flags]
   kubeconfig  print the path of the kubeconfig (--content: the file)
   logs        logs NODE COMPONENT [-f] [--tail N]
   exec        exec NODE -- COMMAND...
+  stop        stop NODE: end everything in a node at once, as a power cut does
+  start       start NODE: switch it on again
+  image       image build -o FILE   the probe image as one archive, for "ctr images import" and "docker load"
+              image push REFERENCE  the same to a registry (--insecure: by plain HTTP)
+              image load            the project's images into the nodes of the cluster, if they have changed
   doctor      what this machine lacks, with remedies (--json)
   restart     restart [NODE] COMPONENT: bundle it again from its sources and start it anew, on every node unless one is named
 
@@ -54,6 +63,8 @@ const options = {
   all: { type: 'boolean', default: false },
   content: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
+  output: { type: 'string', short: 'o' },
+  insecure: { type: 'boolean', default: false },
   follow: { type: 'boolean', short: 'f', default: false },
   tail: { type: 'string', default: '100' },
   help: { type: 'boolean', short: 'h', default: false },
@@ -112,7 +123,10 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
     return 0;
   },
   async kubeconfig(values) {
-    const path = clusterPaths(requireState(values.name).name).kubeconfig;
+    const state = requireState(values.name);
+    if (!isRunning(state))
+      throw new Error(`cluster ${state.name} does not run; "plumb cluster up --name ${state.name}" starts it`);
+    const path = clusterPaths(state.name).kubeconfig;
     process.stdout.write(values.content ? readFileSync(path, 'utf8') : `${path}\n`);
     return 0;
   },
@@ -136,6 +150,31 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
     return attach(
       enterNode({ cluster: state.name, name: node.name, init: node.init }, command.length > 0 ? command : ['bash']),
     );
+  },
+  async stop(values, rest) {
+    const state = requireState(values.name);
+    const node = requireNode(state, rest[0]);
+    await stopNode(state.name, node.name);
+    process.stdout.write(`stopped ${node.name}\n`);
+    return 0;
+  },
+  async start(values, rest) {
+    const state = requireState(values.name);
+    const node = requireNode(state, rest[0]);
+    if (node.init !== undefined && isAlive(node.init)) throw new Error(`node ${node.name} runs already`);
+    await bootNode(state, node);
+    process.stdout.write(`started ${node.name}\n`);
+    return 0;
+  },
+  async image(values, rest) {
+    const [action, reference] = rest;
+    if (action === 'build' && values.output !== undefined) process.stdout.write(await archiveProbe(values.output));
+    else if (action === 'push' && reference !== undefined)
+      process.stdout.write(await pushProbe(reference, values.insecure));
+    else if (action === 'load')
+      process.stdout.write(`${(await loadImages(requireState(values.name))) || 'nothing has changed'}\n`);
+    else throw new UsageError('image: say "image build -o FILE", "image push REFERENCE" or "image load"');
+    return 0;
   },
   async doctor(values) {
     const results = await examine();

@@ -5,6 +5,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
+import type { Lan } from '../machines/lan.ts';
 import { isAlive, type ProcessIdentity } from '../machines/processes.ts';
 import { clusterPaths, stateDirectory } from './layout.ts';
 
@@ -25,7 +26,7 @@ export interface ClusterState {
   readonly prefix: string;
   readonly options: ClusterOptions;
   readonly nodes: NodeState[];
-  lan?: { hostLink: string; holder: ProcessIdentity };
+  lan?: Lan;
   /** Key of the images that the nodes have; see images/template.ts. */
   images?: string;
   /** True once `up` has come to its end. */

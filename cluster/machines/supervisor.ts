@@ -34,17 +34,23 @@ export interface ServiceStatus {
   readonly wanted: 'up' | 'down';
 }
 
-/** Writes the service, to be started later by `controlService(..., 'up')`. Running it again replaces its command. */
-export function writeService(nodeDirectory: string, service: Service): void {
+/**
+ * Writes the service, to be started later by `controlService(..., 'up')`. True when there was none yet or its command
+ * differs, which takes effect when it starts again.
+ */
+export function writeService(nodeDirectory: string, service: Service): boolean {
   const directory = serviceDirectory(nodeDirectory, service.name);
   const logs = logDirectory(nodeDirectory, service.name);
-  const isNew = !existsSync(join(directory, 'run'));
+  const script = join(directory, 'run');
+  const isNew = !existsSync(script);
+  const isChanged = isNew || readFileSync(script, 'utf8') !== runScript(service);
   mkdirSync(join(directory, 'log'), { recursive: true });
   mkdirSync(logs, { recursive: true });
   if (isNew) writeFileSync(join(directory, 'down'), '');
   writeFileSync(join(logs, 'config'), 's10000000\nn3\n');
   writeFileSync(join(directory, 'log', 'run'), `#!/bin/sh\nexec svlogd ${quote(logs)}\n`, { mode: 0o755 });
-  writeFileSync(join(directory, 'run'), runScript(service), { mode: 0o755 });
+  if (isChanged) writeFileSync(script, runScript(service), { mode: 0o755 });
+  return isChanged;
 }
 
 /** The service does not outlive its runsv: a second copy beside an orphan would fight over ports and locks. */

@@ -26,6 +26,7 @@ import { join } from 'node:path';
 import { run } from '../../machines/command.ts';
 import { identify, kill } from '../../machines/processes.ts';
 import { until } from '../../machines/until.ts';
+import { parseContainerdVersion } from '../containerd.ts';
 import { cacheDirectory } from '../layout.ts';
 import { imageSpecs, type ImageSpec } from './images.ts';
 import { fingerprint, type FileTree } from './layers.ts';
@@ -39,14 +40,22 @@ export interface ImageTemplate {
   /** Changes when any image does. */
   readonly key: string;
   readonly notes: readonly string[];
+  readonly containerdVersion: string;
 }
 
 /** Makes the template unless there is one of exactly these images. */
-export async function imageTemplate(containerdVersion: string): Promise<ImageTemplate> {
+export async function imageTemplate(): Promise<ImageTemplate> {
+  const containerdVersion = parseContainerdVersion(await run(['containerd', '--version']));
   const { images, notes } = await imageSpecs();
   const key = keyOf(images, containerdVersion);
   const root = join(cacheDirectory('images'), key);
-  const template = { directory: join(root, 'containerd'), archive: join(root, 'images.tar'), key, notes };
+  const template = {
+    directory: join(root, 'containerd'),
+    archive: join(root, 'images.tar'),
+    key,
+    notes,
+    containerdVersion,
+  };
   if (existsSync(join(root, 'complete'))) return template;
   const staging = `${root}.${process.pid}.new`;
   try {

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// The list of steps from nothing to a cluster that answers. It is the whole story: each step is a few lines that call
+// the module which knows how.
+
+import { mkdirSync } from 'node:fs';
+
+import { createLan } from '../machines/lan.ts';
+import { logTail, serviceNames } from '../machines/supervisor.ts';
+import { applyManifests } from './add-ons.ts';
+import { bundleAll, programs, type Program } from './bundle.ts';
+import { checks, examine } from './doctor.ts';
+import { imageTemplate, type ImageTemplate } from './images/template.ts';
+import { cacheDirectory, clusterPaths } from './layout.ts';
+import { bootNode, configureNode, startServices } from './node-boot.ts';
+import { writePki } from './pki.ts';
+import { apiServerAnswers, dnsAnswers, labelNodes, nodesReady } from './readiness.ts';
+import { controlPlane, writeState, type ClusterState, type NodeState } from './state.ts';
+import { StepError, type Step } from './steps.ts';
+
+/** `wait` false: come back when the components have been started, for work on one that does not run yet. */
+export function bringUpSteps(state: ClusterState, wait: boolean): Step[] {
+  let bundles: ReadonlyMap<Program, string> = new Map();
+  let images: ImageTemplate | undefined;
+  const first = controlPlane(state);
+  return [
+    { id: 'machine', title: 'Check the machine', needs: [], run: requireMachine },
+    {
+      id: 'bundles',
+      title: 'Bundle the components',
+      needs: [],
+      run: async () => {
+        const found = await bundleAll();
+        bundles = found.bundles;
+        return found.missing.length === 0
+          ? ''
+          : `not in the project yet: ${found.missing.map((name) => programs[name]).join(', ')}`;
+      },
+    },
+    {
+      id: 'images',
+      title: 'Build the images, or find them built',
+      needs: ['machine'],
+      run: async () => {
+        images = await imageTemplate();
+        state.images = images.key;
+        writeState(state);
+        return images.notes.join('; ');
+      },
+    },
+    {
+      id: 'pki',
+      title: `Issue certificates and kubeconfigs in ${clusterPaths(state.name).root}`,
+      needs: ['machine'],
+      run: () => writePki(state),
+    },
+    {
+      id: 'lan',
+      title: `Lay the LAN ${state.prefix}.0/24`,
+      needs: ['machine'],
+      run: async () => {
+        state.lan = await createLan(state.name, state.prefix);
+        writeState(state);
+      },
+    },
+    ...state.nodes.flatMap((node): Step[] => [
+      {
+        id: `node ${node.name}`,
+        title: `Start node ${node.name} (${node.address}) with containerd`,
+        needs: ['bundles', 'images', 'lan'],
+        run: async () => {
+          mkdirSync(cacheDirectory('compile'), { recursive: true });
+          await configureNode({ state, node, bundles, images });
+          await bootNode(state, node);
+          await startServices(node, (name) => name === 'containerd');
+        },
+      },
+      {
+        id: `etcd ${node.name}`,
+        title: `Start etcd on ${node.name}`,
+        needs: [`node ${node.name}`, 'pki'],
+        run: () => startServices(node, (name) => name.startsWith('etcd')),
+      },
+    ]),
+    {
+      id: 'apiserver',
+      title: 'Start the API server',
+      needs: [`etcd ${first.name}`],
+      run: async (signal) => {
+        await startServices(first, (name) => name === 'kube-apiserver');
+        if (wait) await withLog(first, 'kube-apiserver', apiServerAnswers(state, signal));
+      },
+    },
+    {
+      id: 'control-plane',
+      title: 'Start controllers and scheduler',
+      needs: ['apiserver'],
+      run: () => startServices(first, (name) => name === 'kube-controller-manager' || name === 'kube-scheduler'),
+    },
+    {
+      id: 'add-ons',
+      title: 'Apply the add-ons',
+      needs: ['apiserver'],
+      run: async () => (wait ? applyManifests(state) : 'left out by --no-wait'),
+    },
+    ...state.nodes.map((node): Step => ({
+      id: `services ${node.name}`,
+      title: `Start kubelet, network agent and kube-proxy on ${node.name}`,
+      needs: [`etcd ${node.name}`, 'apiserver'],
+      run: () => startServices(node, (name) => ['kubelet', 'network-agent', 'kube-proxy'].includes(name)),
+    })),
+    ...(wait
+      ? readySteps(state, ['add-ons', 'control-plane', ...state.nodes.map((node) => `services ${node.name}`)])
+      : []),
+  ];
+}
+
+/** What `up` waits for before it comes back. */
+export function readySteps(state: ClusterState, needs: readonly string[]): Step[] {
+  return [
+    {
+      id: 'nodes-ready',
+      title: 'Wait for the nodes to be Ready',
+      needs,
+      run: async (signal) => {
+        await labelNodes(state, signal);
+        await nodesReady(state, signal);
+      },
+    },
+    {
+      id: 'dns',
+      title: 'Wait for cluster DNS to answer',
+      needs: ['nodes-ready'],
+      run: (signal) => dnsAnswers(state, signal),
+    },
+  ];
+}
+
+/** The required checks of the doctor; the first that fails is the error, with its remedy. */
+async function requireMachine(): Promise<void> {
+  const failed = (await examine(checks.filter((check) => check.level === 'required'))).filter((result) => !result.ok);
+  const first = failed[0];
+  if (first === undefined) return;
+  const others = failed.length > 1 ? ` (and ${failed.length - 1} more; "plumb doctor" lists them)` : '';
+  throw new StepError(`this machine does not meet a need: ${first.title}: ${first.detail}${others}`, {
+    remedy: first.remedy ?? 'see "plumb doctor"',
+  });
+}
+
+/** Adds the end of a component's log to what went wrong while waiting for it. */
+async function withLog(node: NodeState, service: string, waiting: Promise<void>): Promise<void> {
+  try {
+    await waiting;
+  } catch (error) {
+    const present = serviceNames(node.directory).includes(service);
+    throw new StepError(error instanceof Error ? error.message : String(error), {
+      remedy: present
+        ? `see "plumb cluster logs ${node.name} ${service}"; "plumb doctor" checks the machine`
+        : `the project has no ${service} yet: use --no-wait`,
+      log: logTail(node.directory, service, 20),
+      cause: error,
+    });
+  }
+}
