@@ -64,6 +64,7 @@ export function definitionFromCrd(object: KubeObject): ResourceDefinition[] {
     singular: names.singular ?? names.kind.toLowerCase(),
     kind: names.kind,
     namespaced: scope === 'Namespaced',
+    freeFinalizers: true,
     ...(names.shortNames === undefined ? {} : { shortNames: names.shortNames }),
     ...(names.categories === undefined ? {} : { categories: names.categories }),
     versions: [versionOf(first), ...others.map(versionOf)],

@@ -52,6 +52,8 @@ export interface TypedDefinition<T> extends Pick<
   /** Rules of a change. The rules of `validate` apply as well unless `validateUpdateOnly` is set. */
   readonly validateUpdate?: (object: T, old: T, context: RequestContext) => FieldError[];
   readonly validateUpdateOnly?: boolean;
+  /** Finalizers of these objects need no domain, as for all kinds that are not Kubernetes' own. */
+  readonly freeFinalizers?: boolean;
   /** `true` for a status subresource without rules of its own. */
   readonly status?: true | TypedView<T>;
   /** Status of a new object; absent means that a new object has none. */
@@ -84,6 +86,7 @@ export function define<T extends AnyObject>(declared: TypedDefinition<T>): Resou
   ];
   const hasStatus = declared.status !== undefined;
   const nameRule = declared.nameRule ?? dnsSubdomainName;
+  const freeFinalizers = declared.freeFinalizers === true;
   const typed = {
     ...declared,
     singular: declared.singular ?? declared.kind.toLowerCase(),
@@ -107,20 +110,22 @@ export function define<T extends AnyObject>(declared: TypedDefinition<T>): Resou
         return declared.validateReview?.(object, context) ?? [];
       }
       return [
-        ...validateMetadata(object.metadata, { namespaced: declared.namespaced, nameRule }),
+        ...validateMetadata(object.metadata, { namespaced: declared.namespaced, nameRule, freeFinalizers }),
         ...(declared.validate?.(object, context) ?? []),
       ];
     },
     validateUpdate(object: T, old: T, context: RequestContext): FieldError[] {
       return [
-        ...validateMetadataUpdate(object.metadata, old.metadata, { namespaced: declared.namespaced }),
+        ...validateMetadataUpdate(object.metadata, old.metadata, { namespaced: declared.namespaced, freeFinalizers }),
         ...(declared.validateUpdateOnly === true ? [] : (declared.validate?.(object, context) ?? [])),
         ...(declared.validateUpdate?.(object, old, context) ?? []),
       ];
     },
     columns: columns.map(({ cell: _, ...column }): Column => column),
     cells: (object: T, now: number): unknown[] => columns.map((column) => column.cell(object, now)),
-    ...(declared.status !== undefined && { status: statusView(declared.status, declared.namespaced) }),
+    ...(declared.status !== undefined && {
+      status: statusView(declared.status, { namespaced: declared.namespaced, freeFinalizers }),
+    }),
   };
   return typed as unknown as ResourceDefinition;
 }
@@ -139,7 +144,10 @@ function setStatus(object: object, status: unknown): void {
   }
 }
 
-function statusView<T extends AnyObject>(declared: true | TypedView<T>, namespaced: boolean): ViewDefinition {
+function statusView<T extends AnyObject>(
+  declared: true | TypedView<T>,
+  metadata: { readonly namespaced: boolean; readonly freeFinalizers: boolean },
+): ViewDefinition {
   const own = declared === true ? undefined : declared;
   const view = {
     prepareForUpdate(object: T, old: T, context: RequestContext): void {
@@ -148,7 +156,7 @@ function statusView<T extends AnyObject>(declared: true | TypedView<T>, namespac
     },
     validateUpdate(object: T, old: T, context: RequestContext): FieldError[] {
       return [
-        ...validateMetadataUpdate(object.metadata, old.metadata, { namespaced }),
+        ...validateMetadataUpdate(object.metadata, old.metadata, metadata),
         ...(own?.validateUpdate?.(object, old, context) ?? []),
       ];
     },

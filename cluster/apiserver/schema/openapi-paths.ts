@@ -113,12 +113,13 @@ function endpointsOf(definition: ResourceDefinition, version: ResourceVersion): 
     const idSuffix = `${kind}ForAllNamespaces`;
     endpoints.push({ ...common, path: `${root}/${plural}`, operations: ['list'], idSuffix, namespaced: false });
   }
-  if (definition.status !== undefined) {
+  const views = [...(definition.status === undefined ? [] : ['status']), ...Object.keys(definition.views ?? {})];
+  for (const view of views) {
     endpoints.push({
       ...common,
-      path: `${item}/status`,
+      path: `${item}/${view}`,
       operations: ['get', 'update', 'patch'],
-      idSuffix: `${kind}Status`,
+      idSuffix: `${kind}${capitalise(view)}`,
     });
   }
   if (definition.scale !== undefined) {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { contentType as metricsContentType } from '../../machinery/metrics.ts';
 import type { TokenService } from '../authentication/service-account-tokens.ts';
 import { aggregatedDiscovery, apiGroup, apiGroupList, apiResourceList, apiVersions } from '../discovery/discovery.ts';
-import { openapiV2, openapiV3, openapiV3Index } from '../schema/openapi.ts';
+import { encodeOpenapiV2, openapiV2, openapiV3, openapiV3Index } from '../schema/openapi.ts';
 import type { Catalog } from './catalog.ts';
 import type { Exchange } from './exchange.ts';
 import type { HealthCheck } from './health.ts';
@@ -25,6 +25,7 @@ export interface PathOptions {
 }
 
 const json = 'application/json';
+const openapiProtobuf = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
 
 /** Returns a function that answers an exchange, or tells with false that the path is unknown. */
 export function createPaths(options: PathOptions): (exchange: Exchange) => Promise<boolean> {
@@ -35,7 +36,7 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
   /** Documents are made once per state of the catalog. */
   async function document(
     key: string,
-    make: () => object | undefined | Promise<object | undefined>,
+    make: () => object | Buffer | undefined | Promise<object | Buffer | undefined>,
   ): Promise<{ body: Buffer; etag: string } | undefined> {
     if (generation !== catalog.generation) {
       documents.clear();
@@ -47,7 +48,7 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
       if (value === undefined) {
         return undefined;
       }
-      const body = Buffer.from(JSON.stringify(value));
+      const body = Buffer.isBuffer(value) ? value : Buffer.from(JSON.stringify(value));
       known = { body, etag: `"${createHash('sha256').update(body).digest('hex').toUpperCase()}"` };
       documents.set(key, known);
     }
@@ -98,8 +99,12 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
     const definitions = catalog.definitions;
     const info = { version: options.version };
     if (parts[1] === 'v2' && parts.length === 2) {
-      const found = await document('openapi v2', () => openapiV2(definitions, info));
-      sendTagged(exchange, json, found as { body: Buffer; etag: string });
+      // kubectl asks for nothing but protobuf here, and does not look at the type of what it gets.
+      const encoded = exchange.header('accept')?.includes(openapiProtobuf) === true;
+      const found = encoded
+        ? await document('openapi v2 protobuf', async () => encodeOpenapiV2(await openapiV2(definitions, info)))
+        : await document('openapi v2', () => openapiV2(definitions, info));
+      sendTagged(exchange, encoded ? openapiProtobuf : json, found as { body: Buffer; etag: string });
       return true;
     }
     if (parts[1] !== 'v3') {

@@ -13,6 +13,7 @@ export const customResourceDefinitions = define<CustomResourceDefinition>({
   plural: 'customresourcedefinitions',
   kind: 'CustomResourceDefinition',
   namespaced: false,
+  freeFinalizers: true,
   shortNames: ['crd', 'crds'],
   categories: ['api-extensions'],
   versions: [

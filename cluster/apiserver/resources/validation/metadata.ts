@@ -10,7 +10,12 @@ const standardFinalizers = new Set(['kubernetes', 'orphan', 'foregroundDeletion'
 
 export function validateMetadata(
   metadata: ObjectMeta,
-  options: { readonly namespaced: boolean; readonly nameRule: NameRule; readonly path?: string },
+  options: {
+    readonly namespaced: boolean;
+    readonly nameRule: NameRule;
+    readonly path?: string;
+    readonly freeFinalizers?: boolean;
+  },
 ): FieldError[] {
   const path = options.path ?? 'metadata';
   const errors: FieldError[] = [];
@@ -35,7 +40,7 @@ export function validateMetadata(
   errors.push(...validateLabels(metadata.labels, `${path}.labels`));
   errors.push(...validateAnnotations(metadata.annotations, `${path}.annotations`));
   errors.push(...validateOwners(metadata.ownerReferences, `${path}.ownerReferences`));
-  errors.push(...validateFinalizers(metadata.finalizers, `${path}.finalizers`));
+  errors.push(...validateFinalizers(metadata.finalizers, `${path}.finalizers`, options.freeFinalizers === true));
   return errors;
 }
 
@@ -43,7 +48,7 @@ export function validateMetadata(
 export function validateMetadataUpdate(
   metadata: ObjectMeta,
   old: ObjectMeta,
-  options: { readonly namespaced: boolean },
+  options: { readonly namespaced: boolean; readonly freeFinalizers?: boolean },
 ): FieldError[] {
   const errors: FieldError[] = [
     ...immutable('metadata.name', metadata.name, old.name),
@@ -62,7 +67,7 @@ export function validateMetadataUpdate(
     errors.push(...validateOwners(metadata.ownerReferences, 'metadata.ownerReferences'));
   }
   if (!same(metadata.finalizers, old.finalizers)) {
-    errors.push(...validateFinalizers(metadata.finalizers, 'metadata.finalizers'));
+    errors.push(...validateFinalizers(metadata.finalizers, 'metadata.finalizers', options.freeFinalizers === true));
     if (old.deletionTimestamp !== undefined) {
       const added = (metadata.finalizers ?? []).filter((item) => old.finalizers?.includes(item) !== true);
       if (added.length > 0) {
@@ -139,11 +144,12 @@ function validateOwners(owners: readonly OwnerReference[] | undefined, path: str
   return errors;
 }
 
-function validateFinalizers(finalizers: readonly string[] | undefined, path: string): FieldError[] {
+/** @param free names need no domain: extension kinds have always been allowed that. */
+function validateFinalizers(finalizers: readonly string[] | undefined, path: string, free: boolean): FieldError[] {
   const errors: FieldError[] = [];
   for (const finalizer of finalizers ?? []) {
     errors.push(...messages(path, finalizer, qualifiedName(finalizer)));
-    if (!finalizer.includes('/') && !standardFinalizers.has(finalizer)) {
+    if (!free && !finalizer.includes('/') && !standardFinalizers.has(finalizer)) {
       errors.push(invalid(path, finalizer, 'name is neither a standard finalizer name nor is it fully qualified'));
     }
   }
