@@ -215,7 +215,7 @@ export const policies: readonly Case[] = shapes.map((shape) =>
       title: shape.title,
       description:
         'Nine pods in three namespaces on two nodes probe each other over TCP and UDP on two ports each. Every cell MUST be open or closed as the NetworkPolicy API says; same-node and cross-node cells are reported apart.',
-      requirements: ['000-7.policy', '001-12.network-policy'],
+      requirements: ['000 §15', '003 NetworkPolicy'],
       modes: shape.modes ?? ['network'],
       needs: shape.id === 'no-policy' ? ['two-nodes'] : ['two-nodes', 'network-policy'],
       locks: [tableLock],
