@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // All controllers of the process, and which of them `--controllers` selects.
 import type { Controller } from './controller.ts';
+import { daemonSetController } from './daemonset/controller.ts';
 import { deploymentController } from './deployment/controller.ts';
+import { endpointsController } from './endpoints/controller.ts';
+import { endpointSliceController } from './endpointslice/controller.ts';
+import { endpointSliceMirroringController } from './endpointslice/mirroring.ts';
+import { garbageCollectorController } from './garbage-collector/controller.ts';
 import { namespaceController } from './namespace/controller.ts';
 import { nodeIpamController } from './node-ipam/controller.ts';
 import { nodeLifecycleController } from './node-lifecycle/controller.ts';
 import { taintEvictionController } from './node-lifecycle/eviction.ts';
+import { podGcController } from './pod-gc/controller.ts';
 import { replicaSetController, replicationControllerController } from './replicaset/controller.ts';
 import { rootCaController, serviceAccountController } from './serviceaccount/controller.ts';
 
@@ -19,6 +25,12 @@ export const controllers: readonly Controller[] = [
   deploymentController,
   replicaSetController,
   replicationControllerController,
+  endpointsController,
+  endpointSliceController,
+  endpointSliceMirroringController,
+  daemonSetController,
+  garbageCollectorController,
+  podGcController,
 ];
 
 /**
