@@ -7,12 +7,14 @@ import { endpointsController } from './endpoints/controller.ts';
 import { endpointSliceController } from './endpointslice/controller.ts';
 import { endpointSliceMirroringController } from './endpointslice/mirroring.ts';
 import { garbageCollectorController } from './garbage-collector/controller.ts';
+import { jobController } from './job/controller.ts';
 import { namespaceController } from './namespace/controller.ts';
 import { nodeIpamController } from './node-ipam/controller.ts';
 import { nodeLifecycleController } from './node-lifecycle/controller.ts';
 import { taintEvictionController } from './node-lifecycle/eviction.ts';
 import { podGcController } from './pod-gc/controller.ts';
 import { replicaSetController, replicationControllerController } from './replicaset/controller.ts';
+import { statefulSetController } from './statefulset/controller.ts';
 import { rootCaController, serviceAccountController } from './serviceaccount/controller.ts';
 
 export const controllers: readonly Controller[] = [
@@ -31,6 +33,8 @@ export const controllers: readonly Controller[] = [
   daemonSetController,
   garbageCollectorController,
   podGcController,
+  statefulSetController,
+  jobController,
 ];
 
 /**
