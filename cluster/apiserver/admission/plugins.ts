@@ -2,8 +2,11 @@
 // The admission plugins of the API server, in the order in which they run.
 import type { AccessAttributes, AccessDecision } from '../resources/config.ts';
 import type { AdmissionPlugin } from '../resources/definition.ts';
+import { limitRanger } from './limit-ranger.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
+import { podSecurity } from './pod-security.ts';
 import { priority } from './priority.ts';
+import { resourceQuota } from './resource-quota.ts';
 import { defaultTolerationSeconds, runtimeClass, taintNodesByCondition } from './scheduling-defaults.ts';
 import { serviceAccount } from './service-account.ts';
 import {
@@ -20,8 +23,10 @@ export interface AdmissionConfig {
 export function admissionPlugins(_config: AdmissionConfig): readonly AdmissionPlugin[] {
   return [
     namespaceLifecycle,
+    limitRanger,
     serviceAccount,
     taintNodesByCondition,
+    podSecurity,
     priority,
     defaultTolerationSeconds,
     storageObjectInUseProtection,
@@ -29,5 +34,7 @@ export function admissionPlugins(_config: AdmissionConfig): readonly AdmissionPl
     runtimeClass,
     defaultIngressClass,
     defaultStorageClass,
+    // Last: what others refuse must not be charged.
+    resourceQuota,
   ];
 }

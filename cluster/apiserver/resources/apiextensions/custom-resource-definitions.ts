@@ -7,6 +7,7 @@ import {
   validateDefinitionUpdate,
 } from '../../extensions/validate-definition.ts';
 import { define } from '../define.ts';
+import { createdColumn, nameColumn } from '../printing/columns.ts';
 
 export const customResourceDefinitions = define<CustomResourceDefinition>({
   group: 'apiextensions.k8s.io',
@@ -25,4 +26,5 @@ export const customResourceDefinitions = define<CustomResourceDefinition>({
   validateUpdateOnly: true,
   status: true,
   initialStatus: () => ({ storedVersions: [] }),
+  allColumns: [nameColumn(), createdColumn()],
 });
