@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The command `plumb`. Each verb is a file of this folder; the exit code of every one comes through exit-code.ts. */
 import { readFileSync } from 'node:fs';
+import { enableCompileCache } from 'node:module';
 import { Command, CommanderError } from 'commander';
 import type { CommandContext } from './command-context.ts';
 import { usageError } from './exit-code.ts';
@@ -19,6 +20,8 @@ const modules: readonly { readonly verbs: readonly string[]; readonly load: () =
   { verbs: ['diff'], load: () => import('./diff.ts') },
   { verbs: ['cleanup'], load: () => import('./cleanup.ts') },
 ];
+
+enableCompileCache();
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;

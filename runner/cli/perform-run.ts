@@ -24,12 +24,10 @@ import { holdLease } from '../execute/run-lease.ts';
 import { runLabels } from '../execute/run-labels.ts';
 import { runPlan } from '../execute/run-plan.ts';
 import { settle } from '../execute/settle.ts';
-import { failedCases } from '../plan/failed-cases.ts';
-import { loadCases } from '../plan/load-cases.ts';
-import { describeCase, makePlan, selectCases, type Unmet } from '../plan/plan.ts';
+import { describeCase, makePlan, type Unmet } from '../plan/plan.ts';
 import { schemaVersion, type Verdict } from '../results/events.ts';
 import { createRecorder, type Recorder } from '../results/recorder.ts';
-import { openDirectory, openResults } from '../results/result-source.ts';
+import { openDirectory } from '../results/result-source.ts';
 import { foldEvents, verdictOf } from '../results/run-record.ts';
 import { nodeFacts } from '../target/cluster-facts.ts';
 import { detectFeatures } from '../target/features.ts';
@@ -42,6 +40,7 @@ import { writeReports, type WrittenReports } from './write-reports.ts';
 
 export interface RunConditions {
   readonly toolVersion: string;
+  readonly selected: readonly Case[];
   readonly now: () => Date;
   readonly createFleet: (options: ProbeFleetOptions) => ProbeFleet;
   /** Aborted on the first Ctrl-C or SIGTERM; the reason says which. */
@@ -57,15 +56,8 @@ export interface RunOutcome {
   readonly reports: WrittenReports;
 }
 
-/** Cases as the user selected them. Throws a Problem where the selection makes no sense. */
-export async function selectedCases(options: RunOptions): Promise<Case[]> {
-  const cases = await loadCases(options.suites);
-  const rerun = options.rerunFailed === undefined ? undefined : failedCases(await openResults(options.rerunFailed));
-  return selectCases(cases, { mode: options.mode, focus: options.focus, skip: options.skip, rerun });
-}
-
 export async function performRun(target: Target, options: RunOptions, conditions: RunConditions): Promise<RunOutcome> {
-  const selected = await selectedCases(options);
+  const { selected } = conditions;
   const started = conditions.now();
   const runId = newRunId(started);
   const directory = join(options.output, runId);

@@ -29,7 +29,10 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'plumb-case-'));
   recorder = createRecorder(folder, () => new Date());
   const config = new KubeConfig();
-  config.loadFromClusterAndUser({ name: 'none', server: 'https://127.0.0.1:59999', skipTLSVerify: true }, { name: 'none' });
+  config.loadFromClusterAndUser(
+    { name: 'none', server: 'https://127.0.0.1:59999', skipTLSVerify: true },
+    { name: 'none' },
+  );
   environment = {
     runId: 'r1',
     kube: createKubeClients(config),

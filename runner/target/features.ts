@@ -147,7 +147,8 @@ async function policyIsEnforced({ kube }: FeatureInput, trial: Trial): Promise<F
     const fetchPage = async (): Promise<boolean> => {
       const url = `http://${server.status?.podIP}:8080/`;
       const target = { namespace: trial.namespace, pod: 'preflight', container: 'probe', signal };
-      return (await kube.exec(['busybox', 'wget', '-q', '-T', '2', '-O', '-', url], target)).exitCode === 0;
+      // Not `wget -T`: it crashes in the static busybox 1.35 of Debian 12.
+      return (await kube.exec(['timeout', '1', 'busybox', 'wget', '-q', '-O', '-', url], target)).exitCode === 0;
     };
     const until = async (wanted: boolean): Promise<boolean> => {
       const deadline = performance.now() + policyTimeoutMs;
