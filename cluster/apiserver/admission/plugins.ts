@@ -2,8 +2,10 @@
 // The admission plugins of the API server, in the order in which they run.
 import type { AccessAttributes, AccessDecision } from '../resources/config.ts';
 import type { AdmissionPlugin } from '../resources/definition.ts';
+import { certificateApproval, certificateSigning, certificateSubjectRestriction } from './certificates.ts';
 import { limitRanger } from './limit-ranger.ts';
 import { namespaceLifecycle } from './namespace-lifecycle.ts';
+import { nodeRestriction } from './node-restriction.ts';
 import { podSecurity } from './pod-security.ts';
 import { priority } from './priority.ts';
 import { resourceQuota } from './resource-quota.ts';
@@ -15,16 +17,18 @@ import {
   persistentVolumeClaimResize,
   storageObjectInUseProtection,
 } from './storage-defaults.ts';
+import { mutatingWebhooks, validatingWebhooks } from './webhooks.ts';
 
 export interface AdmissionConfig {
   readonly authorize: (attributes: AccessAttributes) => AccessDecision | Promise<AccessDecision>;
 }
 
-export function admissionPlugins(_config: AdmissionConfig): readonly AdmissionPlugin[] {
+export function admissionPlugins(config: AdmissionConfig): readonly AdmissionPlugin[] {
   return [
     namespaceLifecycle,
     limitRanger,
     serviceAccount,
+    nodeRestriction,
     taintNodesByCondition,
     podSecurity,
     priority,
@@ -32,8 +36,13 @@ export function admissionPlugins(_config: AdmissionConfig): readonly AdmissionPl
     storageObjectInUseProtection,
     persistentVolumeClaimResize,
     runtimeClass,
+    certificateApproval(config.authorize),
+    certificateSigning(config.authorize),
+    certificateSubjectRestriction,
     defaultIngressClass,
     defaultStorageClass,
+    mutatingWebhooks,
+    validatingWebhooks,
     // Last: what others refuse must not be charged.
     resourceQuota,
   ];

@@ -5,13 +5,13 @@ import https from 'node:https';
 import net from 'node:net';
 import { PassThrough } from 'node:stream';
 import tls from 'node:tls';
-import type { EndpointSlice, Pod, Service } from '../../../machinery/api-types.ts';
+import type { Pod } from '../../../machinery/api-types.ts';
 import { badRequest, serviceUnavailable } from '../../status.ts';
 import type { KubeletCredentials } from '../config.ts';
-import { typed } from '../define.ts';
-import type { RequestContext, SubresourceDefinition, SubresourceRequest, SubresourceResponse } from '../definition.ts';
+import type { SubresourceDefinition, SubresourceRequest, SubresourceResponse } from '../definition.ts';
 import { agentOf, dialError, dialKubelet, kubeletAddress } from './kubelet.ts';
 import { join, requestHead } from './kubelet-streams.ts';
+import { readyEndpoint } from './service-endpoints.ts';
 
 const verbs = ['create', 'delete', 'get', 'patch', 'update'];
 const hopByHop = new Set([
@@ -66,8 +66,7 @@ export const serviceProxy: SubresourceDefinition = {
   verbs,
   async handle(request) {
     const segment = parseSegment(request.context.name ?? '');
-    const service = request.parent as unknown as Service;
-    const { host, port } = serviceEndpoint(service, segment, request.context);
+    const { host, port } = readyEndpoint(request.parent, segment.port, request.context.registry);
     return proxy(request, { host, port, scheme: segment.scheme });
   },
 };
@@ -101,39 +100,6 @@ export function parseSegment(segment: string): Segment {
     throw badRequest(`invalid service request ${JSON.stringify(segment)}`);
   }
   return { scheme: one === 'https' ? 'https' : 'http', name: two, port: three };
-}
-
-/** A ready endpoint of the service's port, chosen at random. */
-function serviceEndpoint(service: Service, segment: Segment, context: RequestContext): { host: string; port: number } {
-  const name = service.metadata.name ?? '';
-  const ports = service.spec?.ports ?? [];
-  const wanted =
-    segment.port === ''
-      ? ports[0]
-      : ports.find((port) => port.name === segment.port || String(port.port) === segment.port);
-  if (wanted === undefined) {
-    throw serviceUnavailable(
-      `no service port ${JSON.stringify(segment.port)} found for service ${JSON.stringify(name)}`,
-    );
-  }
-  const slices = typed<EndpointSlice>(
-    context.registry.list('endpointslices.discovery.k8s.io', service.metadata.namespace),
-  );
-  const found = slices
-    .filter((slice) => slice.metadata.labels?.['kubernetes.io/service-name'] === name)
-    .flatMap((slice) => {
-      const port = slice.ports?.find((candidate) => (candidate.name ?? '') === (wanted.name ?? ''))?.port;
-      return port === undefined
-        ? []
-        : (slice.endpoints ?? [])
-            .filter((endpoint) => endpoint.conditions?.ready !== false)
-            .flatMap((endpoint) => endpoint.addresses.slice(0, 1).map((host) => ({ host, port })));
-    });
-  const chosen = found[Math.floor(Math.random() * found.length)];
-  if (chosen === undefined) {
-    throw serviceUnavailable(`no endpoints available for service ${JSON.stringify(segment.name)}`);
-  }
-  return chosen;
 }
 
 async function proxy(request: SubresourceRequest, target: Target): Promise<SubresourceResponse> {

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// MutatingAdmissionWebhook and ValidatingAdmissionWebhook: ask outside services about requests.
+import { randomUUID } from 'node:crypto';
+import https from 'node:https';
+import { applyPatch, type Operation } from 'rfc6902';
+import type {
+  MutatingWebhook,
+  MutatingWebhookConfiguration,
+  ValidatingWebhook,
+  ValidatingWebhookConfiguration,
+} from '../../machinery/api-types.ts';
+import { matchesLabelSelector } from '../../machinery/selectors.ts';
+import { typed } from '../resources/define.ts';
+import type { AdmissionAttributes, AdmissionPlugin, KubeObject } from '../resources/definition.ts';
+import { readyEndpoint } from '../resources/subresources/service-endpoints.ts';
+import { StatusError } from '../status.ts';
+import { namespaceOf } from './attributes.ts';
+
+type Webhook = ValidatingWebhook | MutatingWebhook;
+
+interface AdmissionResponse {
+  readonly uid?: string;
+  readonly allowed?: boolean;
+  readonly status?: { readonly code?: number; readonly message?: string; readonly reason?: string };
+  readonly patchType?: string;
+  readonly patch?: string;
+  readonly warnings?: readonly string[];
+}
+
+const defaultTimeoutSeconds = 10;
+/** Webhooks have no say about these: a broken one could not be repaired any more. */
+const exempt = new Set(['mutatingwebhookconfigurations', 'validatingwebhookconfigurations']);
+
+export const mutatingWebhooks: AdmissionPlugin = {
+  name: 'MutatingAdmissionWebhook',
+  async mutate(attributes) {
+    const configurations = typed<MutatingWebhookConfiguration>(
+      attributes.context.registry.list('mutatingwebhookconfigurations.admissionregistration.k8s.io'),
+    );
+    for (const webhook of matching(attributes, configurations)) {
+      const response = await ask(webhook, attributes);
+      if (response?.patch !== undefined && response.patch !== '' && attributes.object !== undefined) {
+        patchInPlace(webhook, attributes.object, response.patch);
+      }
+    }
+  },
+};
+
+export const validatingWebhooks: AdmissionPlugin = {
+  name: 'ValidatingAdmissionWebhook',
+  async validate(attributes) {
+    const configurations = typed<ValidatingWebhookConfiguration>(
+      attributes.context.registry.list('validatingwebhookconfigurations.admissionregistration.k8s.io'),
+    );
+    await Promise.all(matching(attributes, configurations).map(async (webhook) => ask(webhook, attributes)));
+  },
+};
+
+function matching<W extends Webhook>(
+  attributes: AdmissionAttributes,
+  configurations: readonly { metadata: { name?: string }; webhooks?: W[] }[],
+): W[] {
+  if (configurations.length === 0 || exempt.has(attributes.definition.plural)) {
+    return [];
+  }
+  return configurations
+    .toSorted((left, right) => ((left.metadata.name ?? '') < (right.metadata.name ?? '') ? -1 : 1))
+    .flatMap(({ webhooks }) => webhooks ?? [])
+    .filter((webhook) => matches(webhook, attributes));
+}
+
+function matches(webhook: Webhook, attributes: AdmissionAttributes): boolean {
+  return (
+    (webhook.rules ?? []).some((rule) => matchesRule(rule, attributes)) &&
+    matchesObject(webhook, attributes) &&
+    matchesNamespace(webhook, attributes)
+  );
+}
+
+function matchesRule(
+  rule: NonNullable<Webhook['rules']>[number],
+  { operation, definition, context }: AdmissionAttributes,
+): boolean {
+  const has = (list: readonly string[] | undefined, value: string): boolean =>
+    (list ?? []).some((item) => item === '*' || item === value);
+  const sub = context.subresource ?? '';
+  const inScope =
+    rule.scope === undefined || rule.scope === '*' || (rule.scope === 'Namespaced') === definition.namespaced;
+  return (
+    inScope &&
+    has(rule.operations, operation) &&
+    has(rule.apiGroups, definition.group) &&
+    // A rule for any served version takes requests in every other one too (matchPolicy Equivalent).
+    definition.versions.some(({ version }) => has(rule.apiVersions, version)) &&
+    (rule.resources ?? []).some((resource) => {
+      const [main = '', subresource = ''] = resource.split('/');
+      return (
+        (main === '*' || main === definition.plural) &&
+        (subresource === sub || (subresource === '*' && resource !== '*'))
+      );
+    })
+  );
+}
+
+function matchesObject({ objectSelector }: Webhook, { object, old }: AdmissionAttributes): boolean {
+  return (
+    objectSelector === undefined ||
+    [object, old].some((one) => one !== undefined && matchesLabelSelector(objectSelector, one.metadata.labels ?? {}))
+  );
+}
+
+function matchesNamespace({ namespaceSelector }: Webhook, attributes: AdmissionAttributes): boolean {
+  if (namespaceSelector === undefined) {
+    return true;
+  }
+  const { definition, context, object, old } = attributes;
+  if (definition.group === '' && definition.plural === 'namespaces') {
+    return matchesLabelSelector(namespaceSelector, (object ?? old)?.metadata.labels ?? {});
+  }
+  if (!definition.namespaced) {
+    return true;
+  }
+  const namespace = context.registry.get('namespaces', undefined, namespaceOf(attributes));
+  return matchesLabelSelector(namespaceSelector, namespace?.metadata.labels ?? {});
+}
+
+/** Undefined when the webhook cannot be asked and says that this is fine. Errors: its refusal, or 500. */
+async function ask(webhook: Webhook, attributes: AdmissionAttributes): Promise<AdmissionResponse | undefined> {
+  const uid = randomUUID();
+  let response: AdmissionResponse;
+  try {
+    response = await post(webhook, attributes, review(uid, attributes));
+    if (response.uid !== uid) {
+      throw new Error(`expected response.uid=${JSON.stringify(uid)}, got ${JSON.stringify(response.uid)}`);
+    }
+  } catch (error) {
+    if (webhook.failurePolicy === 'Ignore') {
+      return undefined;
+    }
+    const why = error instanceof Error ? error.message : String(error);
+    throw new StatusError(
+      500,
+      'InternalError',
+      `Internal error occurred: failed calling webhook ${JSON.stringify(webhook.name)}: failed to call webhook: ${why}`,
+    );
+  }
+  for (const warning of response.warnings ?? []) {
+    attributes.context.warn(warning);
+  }
+  if (response.allowed !== true) {
+    throw denial(webhook, response);
+  }
+  return response;
+}
+
+function denial(webhook: Webhook, { status }: AdmissionResponse): StatusError {
+  const text = `admission webhook ${JSON.stringify(webhook.name)} denied the request`;
+  const { message = '', reason = '', code = 0 } = status ?? {};
+  const why = message === '' ? reason : message;
+  const full = why === '' ? `${text} without explanation` : `${text}: ${why}`;
+  return new StatusError(code === 0 ? 403 : code, reason === '' ? (code === 0 ? 'Forbidden' : '') : reason, full);
+}
+
+function review(uid: string, { operation, definition, context, object, old }: AdmissionAttributes): object {
+  const { group, plural, kind } = definition;
+  const { version } = definition.versions[0];
+  const what = { group, version };
+  return {
+    kind: 'AdmissionReview',
+    apiVersion: 'admission.k8s.io/v1',
+    request: {
+      uid,
+      kind: { ...what, kind },
+      resource: { ...what, resource: plural },
+      ...(context.subresource !== undefined && { subResource: context.subresource }),
+      requestKind: { ...what, kind },
+      requestResource: { ...what, resource: plural },
+      ...(context.subresource !== undefined && { requestSubResource: context.subresource }),
+      name: (object ?? old)?.metadata.name ?? context.name ?? '',
+      ...((object ?? old)?.metadata.namespace !== undefined && { namespace: (object ?? old)?.metadata.namespace }),
+      operation,
+      userInfo: {
+        username: context.user.name,
+        ...(context.user.uid !== undefined && { uid: context.user.uid }),
+        groups: context.user.groups,
+        ...(context.user.extra !== undefined && { extra: context.user.extra }),
+      },
+      object: object ?? null,
+      oldObject: old ?? null,
+      dryRun: context.dryRun,
+      options: optionsOf(operation),
+    },
+  };
+}
+
+function optionsOf(operation: AdmissionAttributes['operation']): object | null {
+  const kind = { CREATE: 'CreateOptions', UPDATE: 'UpdateOptions', DELETE: 'DeleteOptions', CONNECT: '' }[operation];
+  return kind === '' ? null : { kind, apiVersion: 'meta.k8s.io/v1' };
+}
+
+async function post(webhook: Webhook, attributes: AdmissionAttributes, body: object): Promise<AdmissionResponse> {
+  const { host, port, path, serverName } = destination(webhook, attributes);
+  const seconds = webhook.timeoutSeconds ?? defaultTimeoutSeconds;
+  const bundle = webhook.clientConfig.caBundle;
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const sent = https.request(
+    {
+      host,
+      port,
+      path: `${path}${path.includes('?') ? '&' : '?'}timeout=${seconds}s`,
+      method: 'POST',
+      servername: serverName,
+      headers: { 'content-type': 'application/json', accept: 'application/json' },
+      signal: AbortSignal.timeout(seconds * 1000),
+      ...(bundle !== undefined && bundle !== '' && { ca: Buffer.from(bundle, 'base64') }),
+    },
+    (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', reject);
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString();
+        if (response.statusCode === 200) {
+          resolve(text);
+        } else {
+          reject(new Error(`the server answered with status ${response.statusCode}: ${text.slice(0, 200)}`));
+        }
+      });
+    },
+  );
+  sent.on('error', (error) =>
+    reject(error.name === 'TimeoutError' ? new Error(`context deadline exceeded after ${seconds}s`) : error),
+  );
+  sent.end(JSON.stringify(body));
+  const answer = JSON.parse(await promise) as { response?: AdmissionResponse };
+  if (answer.response === undefined) {
+    throw new Error('webhook response was absent');
+  }
+  return answer.response;
+}
+
+interface Destination {
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  /** Name that the server's certificate has to have. */
+  readonly serverName: string;
+}
+
+function destination({ clientConfig }: Webhook, { context }: AdmissionAttributes): Destination {
+  if (clientConfig.url !== undefined) {
+    const url = new URL(clientConfig.url);
+    const port = url.port === '' ? 443 : Number(url.port);
+    return { host: url.hostname, port, path: `${url.pathname}${url.search}`, serverName: url.hostname };
+  }
+  const { namespace = '', name = '', path = '/', port = 443 } = clientConfig.service ?? {};
+  const endpoint = serviceBackend({ namespace, name, port }, context);
+  return { ...endpoint, path, serverName: `${name}.${namespace}.svc` };
+}
+
+/** A ready endpoint behind the service's port: the API server need not be where cluster addresses work. */
+function serviceBackend(
+  { namespace, name, port }: { namespace: string; name: string; port: number },
+  context: AdmissionAttributes['context'],
+): { host: string; port: number } {
+  const service = context.registry.get('services', namespace, name);
+  if (service === undefined) {
+    throw new Error(`service ${JSON.stringify(name)} not found`);
+  }
+  return readyEndpoint(service, port, context.registry);
+}
+
+function patchInPlace(webhook: Webhook, object: KubeObject, encoded: string): void {
+  const operations = JSON.parse(Buffer.from(encoded, 'base64').toString()) as Operation[];
+  const failed = applyPatch(object, operations).find((error) => error !== null);
+  if (failed !== undefined) {
+    throw new StatusError(
+      500,
+      'InternalError',
+      `Internal error occurred: admission webhook ${JSON.stringify(webhook.name)} sent a patch that does not apply: ${failed.message}`,
+    );
+  }
+}
