@@ -7,11 +7,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { logger } from '../../machinery/log.ts';
 import { podAmounts } from '../../machinery/pod-resources.ts';
 import type { Cgroups } from '../cgroups/cgroup-files.ts';
-import { podCgroup } from '../cgroups/pod-cgroups.ts';
+import { podCgroup, qosCgroups, sharesOf } from '../cgroups/pod-cgroups.ts';
 import type { KubeletConfiguration } from '../configuration.ts';
 import type { Runtime } from '../cri/runtime.ts';
 import type { ImageManager } from '../images/image-manager.ts';
-import { isStatic, specOf } from '../pods/pod-facts.ts';
+import { isStatic, qosClassOf, specOf } from '../pods/pod-facts.ts';
 import type { PodManager } from '../pods/pod-manager.ts';
 import { logDirectory } from '../pods/start-sandbox.ts';
 import { crossed, rankForMemory } from './eviction.ts';
@@ -60,6 +60,7 @@ export class Housekeeping {
         ['evict', () => this.#evict()],
         ['rotate logs', () => this.#rotateLogs()],
         ['collect images', () => this.#collectImages()],
+        ['share the cpu', async () => this.#shareCpu()],
         ['clean up', () => this.#cleanUp()],
       ] as const) {
         await task().catch((error: unknown) => log.warn(`cannot ${what}`, { error }));
@@ -72,6 +73,21 @@ export class Housekeeping {
     if (Date.now() - this.#cleanedAt < cleanUpMs) return;
     this.#cleanedAt = Date.now();
     await this.#options.manager.cleanUp();
+  }
+
+  /** Gives each class of pods the weight of what its pods ask for; BestEffort gets the least there is. */
+  #shareCpu(): void {
+    const { config, cgroups, manager } = this.#options;
+    const naming = { root: config.cgroupRoot, perQos: config.cgroupsPerQOS, driver: config.cgroupDriver };
+    const [all, burstable, bestEffort] = qosCgroups(naming);
+    if (all === undefined || burstable === undefined || bestEffort === undefined) return;
+    let milli = 0;
+    for (const worker of manager.workers()) {
+      if (worker.holdsResources && qosClassOf(worker.pod) === 'Burstable') milli += podAmounts(worker.pod)['cpu'] ?? 0;
+    }
+    const unlimited = { cpuQuota: 0, cpuPeriod: 100_000, memoryLimitInBytes: 0 };
+    cgroups.ensure(burstable, { ...unlimited, cpuShares: sharesOf(milli) });
+    cgroups.ensure(bestEffort, { ...unlimited, cpuShares: sharesOf(0) });
   }
 
   async #evict(): Promise<void> {

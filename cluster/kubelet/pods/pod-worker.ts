@@ -27,6 +27,8 @@ export type Verdict = NonNullable<PodStatusInput['verdict']>;
 
 const log = logger('pod');
 const syncMs = 60_000;
+/** Volumes that may grow, or that their driver publishes again and again, are looked at this often. */
+const volumeLookMs = 3_000;
 const retryMs = 1_000;
 const maxRetryMs = 30_000;
 const deadContainersKept = 1;
@@ -225,7 +227,7 @@ export class PodWorker {
     this.#publish(runtime);
     await this.#dropDeadContainers(runtime);
     if (this.#interrupt.signal.aborted) return 0;
-    return Math.min(waitMs, syncMs * (0.9 + Math.random() * 0.2), this.#deadlineMs());
+    return Math.min(waitMs, this.#lookMs() * (0.9 + Math.random() * 0.2), this.#deadlineMs());
   }
 
   /** Deleted, removed, evicted, out of time, or already at its end when the kubelet (re)started. */
@@ -346,7 +348,7 @@ export class PodWorker {
       const target = (action.container as { targetContainerName?: string }).targetContainerName;
       await startContainer(this.#context, {
         pod,
-        action,
+        action: { ...action, attempt: Math.max(action.attempt, this.#attemptsBefore(name)) },
         sandboxId: place.sandboxId,
         sandboxConfig: place.sandboxConfig,
         podIPs: place.podIPs,
@@ -364,6 +366,13 @@ export class PodWorker {
     }
   }
 
+  /** Runs that the API knows of but the runtime has forgotten, as after a reboot, still count. */
+  #attemptsBefore(name: string): number {
+    const all = [this.#status.containerStatuses, this.#status.initContainerStatuses];
+    const known = all.flatMap((list) => list ?? []).find((status) => status.name === name);
+    return known?.containerID === undefined ? 0 : known.restartCount + 1;
+  }
+
   async #prepareVolumes(runtime: PodRuntime): Promise<void> {
     this.#volumesStale = false;
     this.#volumesCheckedAt = Date.now();
@@ -376,9 +385,14 @@ export class PodWorker {
     await this.#context.volumes.refresh(this.#pod, this.#volumeContext(runtime));
   }
 
+  /** How often the pod is looked at without a reason. */
+  #lookMs(): number {
+    return this.#context.volumes.wantAttention(this.identity.uid) ? volumeLookMs : syncMs;
+  }
+
   #volumesDue(): boolean {
     return (
-      Date.now() - this.#volumesCheckedAt >= syncMs * 0.8 ||
+      Date.now() - this.#volumesCheckedAt >= this.#lookMs() * 0.8 ||
       Date.now() >= this.#context.tokens.nextRenewal(this.identity.uid)
     );
   }

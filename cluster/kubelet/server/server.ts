@@ -20,6 +20,7 @@ import type { PodWorker } from '../pods/pod-worker.ts';
 import type { CsiVolumes } from '../volumes/csi-volumes.ts';
 import { Gatekeeper } from './authentication.ts';
 import { readContainerLog } from './container-log.ts';
+import { servingCertificate } from './self-signed.ts';
 import { isWebSocket, servePortForward, serveRemoteCommand } from './streaming.ts';
 import { StatsReader } from './stats.ts';
 
@@ -51,7 +52,7 @@ export async function startServer(options: ServerOptions, signal: AbortSignal): 
   const { config } = options;
   const handlers = new Handlers(options);
   const gatekeeper = new Gatekeeper(options.client, config, options.nodeName);
-  const tls = await serverTls(config, options.nodeName);
+  const tls = serverTls(options);
   const server = createServer({ ...tls, requestCert: true, rejectUnauthorized: false }, (request, response) => {
     void (async () => {
       try {
@@ -104,15 +105,13 @@ export async function startServer(options: ServerOptions, signal: AbortSignal): 
   return { address: `${config.address}:${config.port}` };
 }
 
-async function serverTls(
-  config: KubeletConfiguration,
-  nodeName: string,
-): Promise<{ cert: Buffer | string; key: Buffer | string; ca?: Buffer }> {
+function serverTls(options: ServerOptions): { cert: Buffer | string; key: Buffer | string; ca?: Buffer } {
+  const { config, nodeName, context } = options;
   const ca = config.clientCAFile === '' ? {} : { ca: readFileSync(config.clientCAFile) };
-  if (config.tlsCertFile !== '')
+  if (config.tlsCertFile !== '') {
     return { cert: readFileSync(config.tlsCertFile), key: readFileSync(config.tlsPrivateKeyFile), ...ca };
-  const { selfSigned } = await import('./self-signed.ts');
-  return { ...(await selfSigned(nodeName)), ...ca };
+  }
+  return { ...servingCertificate(join(context.rootDir, 'pki'), [nodeName, ...context.node.ips]), ...ca };
 }
 
 class Handlers {

@@ -108,6 +108,11 @@ export class VolumeManager {
     this.#options.objects.forgetPod(uid);
   }
 
+  /** True for pods with volumes that change without anyone telling. */
+  wantAttention(uid: string): boolean {
+    return this.#options.csi.watchesVolumes(uid);
+  }
+
   /** Uids of pods that have a folder on this node. */
   podsOnDisk(): string[] {
     const folder = join(this.#options.rootDir, 'pods');
