@@ -74,7 +74,6 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
     plugins: [...admissionPlugins(config), createEscalationCheck(rbac, authorizer.authorize)],
     authorize: authorizer.authorize,
   };
-  await store.start();
   let ready = false;
   const etcdCheck = { name: 'etcd', check: () => store.ping() };
   const pingCheck = { name: 'ping', check: () => Promise.resolve() };
@@ -98,25 +97,28 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
       serverAddress: `${options.advertiseAddress}:${options.securePort}`,
     }),
   });
-  await followCustomResources(core, log, signal);
-  await bootstrap({
-    registry,
-    log,
-    advertiseAddress: options.advertiseAddress,
-    securePort: options.securePort,
-    serviceAddress: firstAddress(options.serviceClusterIPRange),
-    clientCa: options.tls.ca.toString(),
-    signal,
-  });
-  ready = true;
-  await server.listen(options.securePort, options.bindAddress);
-  log.info('serving', { address: `${options.bindAddress}:${options.securePort}`, version: options.version });
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) {
-      resolve();
-    }
+  const stopped = new Promise<void>((resolve) => {
     signal.addEventListener('abort', () => resolve(), { once: true });
   });
+  const start = async (): Promise<void> => {
+    await store.start();
+    await followCustomResources(core, log, signal);
+    await bootstrap({
+      registry,
+      log,
+      advertiseAddress: options.advertiseAddress,
+      securePort: options.securePort,
+      serviceAddress: firstAddress(options.serviceClusterIPRange),
+      clientCa: options.tls.ca.toString(),
+      signal,
+    });
+    ready = true;
+    await server.listen(options.securePort, options.bindAddress);
+    log.info('serving', { address: `${options.bindAddress}:${options.securePort}`, version: options.version });
+  };
+  // A stop while etcd is still away must not wait for it.
+  await Promise.race([start(), stopped]);
+  await stopped;
   log.info('stopping');
   await server.close();
   store.close();

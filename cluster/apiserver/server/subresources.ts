@@ -3,8 +3,9 @@
 // handlers, and sends what these answer.
 import type { Duplex } from 'node:stream';
 import type { KubeObject, RequestContext, SubresourceDefinition } from '../resources/definition.ts';
+import { definitionOfKind } from '../schema/schema.ts';
 import { methodNotAllowed, methodNotSupported } from '../status.ts';
-import { parseBody } from './body.ts';
+import { parseBody, prune } from './body.ts';
 import type { Served } from './catalog.ts';
 import type { Core } from './core.ts';
 import type { ResourceCall } from './handlers.ts';
@@ -39,12 +40,12 @@ export async function serveSubresource(core: Core, request: SubresourceCall): Pr
     resourceVersion: null,
   });
   const wantsBody = bodyMethods.has(exchange.method) && upgrade === undefined && !streaming.has(info.subresource);
-  const body = wantsBody ? parseBody(await exchange.body(), exchange.header('content-type')) : undefined;
+  const body = wantsBody ? await readBody(request) : undefined;
   const response = await own.handle({
     context,
     method: exchange.method,
     parent: parent.object,
-    ...(body === undefined ? {} : { body: body as KubeObject }),
+    ...(body === undefined ? {} : { body }),
     raw: exchange.request(),
     rest: info.rest,
     ...(upgrade === undefined ? {} : { upgrade }),
@@ -60,6 +61,19 @@ export async function serveSubresource(core: Core, request: SubresourceCall): Pr
     return;
   }
   exchange.respond(response.status, 'application/json', Buffer.from(JSON.stringify(response.object)));
+}
+
+/** The body as the subresource's own kind: `TokenRequest`, `Eviction`, `Binding`. */
+async function readBody({ served, own, call, context }: SubresourceCall): Promise<KubeObject | undefined> {
+  const value = parseBody(await call.exchange.body(), call.exchange.header('content-type'));
+  if (typeof value !== 'object' || value === null) {
+    return undefined;
+  }
+  const group = own.group ?? served.definition.group;
+  const schema = definitionOfKind(group, own.version ?? served.version.version, own.kind);
+  return schema === undefined
+    ? (value as KubeObject)
+    : prune({ ...served, version: { version: served.version.version, schema } }, value, context);
 }
 
 /** Proxies are addressed as `scheme:name:port`, `name:port` or `name`. */
