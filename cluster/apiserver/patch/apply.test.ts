@@ -165,7 +165,7 @@ describe('server-side apply', () => {
           if (single) expect(itemNames(live)).to.have.members(steps.at(-1)?.[1].containers ?? []);
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 40 },
     );
   });
 });

@@ -220,16 +220,31 @@ function isGranularObject(type: Type, value: unknown): value is JsonObject {
   return type.shape === 'struct' || type.shape === 'map' || type.shape === 'any';
 }
 
+type Identity = (item: unknown) => string;
+const identities = new WeakMap<TypeSchema, Identity>();
+
 /** How items of a list are told apart, as a path step; undefined for lists that are one piece. */
-function listIdentity(type: Type): ((item: unknown) => string) | undefined {
+function listIdentity(type: Type): Identity | undefined {
   if (type?.shape !== 'list' || type.listType === 'atomic') return undefined;
-  if (type.listType === 'set') return (item) => `v:${JSON.stringify(item)}`;
-  const keys = type.listMapKeys.toSorted();
+  let identity = identities.get(type);
+  if (identity === undefined) {
+    identity = type.listType === 'set' ? (item) => `v:${JSON.stringify(item)}` : keyIdentity(type);
+    identities.set(type, identity);
+  }
+  return identity;
+}
+
+function keyIdentity(type: TypeSchema): Identity {
   const fields = type.element?.fields;
+  const keys = type.listMapKeys.toSorted().map((key) => {
+    const field = fields?.get(key);
+    return { key, prefix: `${JSON.stringify(key)}:`, missing: JSON.stringify(field?.default ?? zeroKey(field)) };
+  });
   return (item) => {
-    const parts = keys.map((key) => {
-      const value = (isObject(item) ? item[key] : undefined) ?? fields?.get(key)?.default;
-      return `${JSON.stringify(key)}:${JSON.stringify(value ?? zeroKey(fields?.get(key)))}`;
+    const object = isObject(item) ? item : {};
+    const parts = keys.map(({ key, prefix, missing }) => {
+      const value = object[key];
+      return prefix + (value === undefined ? missing : JSON.stringify(value));
     });
     return `k:{${parts.join(',')}}`;
   };
