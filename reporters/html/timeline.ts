@@ -28,14 +28,14 @@ const axisHeight = 22;
 const width = 1000;
 
 export function timeline(record: RunRecord): Timeline {
-  const start = Date.parse(record.run?.time ?? '');
   const ran = [...record.cases.values()].flatMap((one) => {
     const from = Date.parse(one.finished?.startedAt ?? '');
     return Number.isNaN(from) ? [] : [{ one, from, to: from + (one.finished?.durationMs ?? 0) }];
   });
-  const end = Math.max(start + (record.finished?.durationMs ?? 0), ...ran.map(({ to }) => to));
-  if (ran.length === 0 || Number.isNaN(start) || end <= start)
-    return { width, height: 0, bars: [], ticks: [], marks: [] };
+  // From the first case to the last: what comes before and after has no bars.
+  const start = Math.min(...ran.map(({ from }) => from));
+  const end = Math.max(...ran.map(({ to }) => to));
+  if (ran.length === 0 || end <= start) return { width, height: 0, bars: [], ticks: [], marks: [] };
   const x = (time: number): number => Math.min(width, Math.max(0, ((time - start) / (end - start)) * width));
   const laneEnds: number[] = [];
   const bars = ran
@@ -57,7 +57,12 @@ export function timeline(record: RunRecord): Timeline {
   const step = niceStep(seconds / 6);
   const ticks = Array.from({ length: Math.floor(seconds / step) + 1 }, (_, index) => ({
     x: x(start + index * step * 1000).toFixed(2),
-    label: step < 1 ? `${(index * step).toFixed(1)} s` : duration(index * step * 1000).replace('.0 s', ' s'),
+    label:
+      index === 0
+        ? '0 s'
+        : step < 1
+          ? `${(index * step).toFixed(1)} s`
+          : duration(index * step * 1000).replace('.0 s', ' s'),
     anchor: index === 0 ? ('start' as const) : ('middle' as const),
   })).filter((tick) => Number(tick.x) < width - 20);
   return {

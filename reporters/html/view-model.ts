@@ -64,6 +64,7 @@ interface CaseView {
   readonly status: CaseStatus;
   readonly mark: string;
   readonly reason: string;
+  readonly skipped: boolean;
   readonly duration: string;
   readonly durationMs: number;
   readonly attempts: number;
@@ -134,10 +135,13 @@ export function viewModel(input: ReportInput): ViewModel {
       ...node,
       roles: node.roles.join(', ') || 'worker',
       addresses: node.internalIps.join(', '),
+      memory: readableMemory(node.memory),
     })),
     features: Object.entries(record.cluster?.features ?? {}).map(([name, feature]) => ({ name, ...feature })),
     attention: views.filter((one) => one.status === 'failed' || one.status === 'inconclusive'),
-    cases: views,
+    cases: views.toSorted((a, b) =>
+      a.area === b.area ? a.id.localeCompare(b.id, 'en') : a.area.localeCompare(b.area, 'en'),
+    ),
     timeline: timeline(record),
     slowest: slowest(views),
     figures: views.flatMap((one) => one.figures.map((text) => ({ id: one.id, anchor: one.anchor, text }))),
@@ -205,6 +209,7 @@ function caseView(one: CaseRecord, files: ResultFiles): CaseView {
     status,
     mark: marks[status],
     reason: reasonOf(one),
+    skipped: status === 'skipped',
     duration: (one.finished?.attempts ?? 0) === 0 ? '' : duration(one.finished?.durationMs ?? 0),
     durationMs: one.finished?.durationMs ?? 0,
     attempts: one.finished?.attempts ?? 0,
@@ -270,6 +275,12 @@ function facts(values: Readonly<Record<string, string | undefined>>): Fact[] {
 
 export function readableTime(iso: string | undefined): string {
   return iso === undefined ? '' : `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC`;
+}
+
+/** `24682416Ki` as `23.5 GiB`; anything else as it is. */
+function readableMemory(quantity: string): string {
+  const kibibytes = /^(\d+)Ki$/.exec(quantity)?.[1];
+  return kibibytes === undefined ? quantity : `${(Number(kibibytes) / 1024 / 1024).toFixed(1)} GiB`;
 }
 
 function size(bytes: number): string {
