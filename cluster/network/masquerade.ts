@@ -21,7 +21,7 @@ export function masqueradeTable({ podCIDRs, clusterCIDRs, nodeAddresses }: Masqu
     const sources = podCIDRs.filter(mine);
     const set = `nodes-${family}`;
     const key: KeyType[] = [family === 'ip' ? 'ipv4_addr' : 'ipv6_addr'];
-    sets.set(set, { key, verdicts: false, elements: new Map(nodeAddresses.filter(mine).map((ip) => [ip, ''])) });
+    sets.set(set, { key, elements: new Map(nodeAddresses.filter(mine).map((ip) => [ip, ''])) });
     if (sources.length === 0) continue;
     const inside = [...new Set([...clusterCIDRs.filter(mine), family === 'ip' ? '224.0.0.0/4' : 'ff00::/8'])];
     rules.push({

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules of kube-proxy's nftables mode as a value. A packet to a Service costs one map lookup whatever their number:
-// `service-ips` and `service-nodeports` lead to a chain per Service port, which picks an endpoint's chain, which
-// translates the address. Names of tables, maps and chains are those of upstream's nftables mode, so that people and
-// tools that know one can read the other. Pure.
+// The rules of kube-proxy's nftables mode as a value. Pure.
+//
+// An ordinary Service is elements of maps and nothing else, since what a change costs grows with the number of chains
+// in the kernel and not with that of elements. `service-ips` leads the packets of a Service with three endpoints to
+// the chain `balance-3`, shared by all such Services; it picks one of the chains `endpoint-0` to `endpoint-2`, which
+// translate to what the maps of the same names hold for the Service. Services with client affinity or with
+// externalTrafficPolicy Local, and those with very many endpoints, have chains of their own, named after them.
+// Table, maps and chains that upstream's nftables mode has too are called as there.
 
 import { createHash } from 'node:crypto';
 
-import { counter, unless, verdict, when } from '../network/nft/ruleset.ts';
+import { counter, renderEndpoint, unless, verdict, when } from '../network/nft/ruleset.ts';
 import { usableBackends } from './service-model.ts';
 import type { Chain, ElementSet, Family, KeyType, Match, Rule, Table, Verdict } from '../network/nft/ruleset.ts';
 import type { Backend, NodeIdentity, ServicePort } from './service-model.ts';
@@ -24,205 +28,279 @@ export interface PlanOptions {
 export interface ServiceRules {
   readonly chains: ReadonlyMap<string, Chain>;
   readonly sets: ReadonlyMap<string, ElementSet>;
-  readonly elements: readonly { readonly set: SharedSet; readonly key: string; readonly verdict: Verdict | '' }[];
+  readonly elements: readonly Element[];
+  /** Numbers of endpoints for which shared chains are needed. */
+  readonly counts: readonly number[];
 }
 
-type SharedSet =
-  | 'cluster-ips'
-  | 'service-ips'
-  | 'service-nodeports'
-  | 'no-endpoint-services'
-  | 'no-endpoint-nodeports'
-  | 'firewall-ips';
+interface Element {
+  readonly set: string;
+  readonly key: string;
+  readonly value: string;
+  readonly comment?: string;
+}
 
 export const tableName = 'kube-proxy';
 
-/** The packet mark that asks for masquerading; the same bit as upstream's, and as the kubelet's of old. */
+/** The packet mark that asks for masquerading; the same bit as upstream's. */
 export const masqueradeBit = 0x4000;
 
 /** Upstream's limit on the length of the names it makes. */
 const longestName = 120;
+/** Services with more endpoints have a chain of their own: shared chains exist for every number up to the largest. */
+const mostShared = 32;
+
+const toService = (family: Family): string => `${family} daddr . meta l4proto . th dport`;
+const toNodePort = 'meta l4proto . th dport';
 
 /** Everything that does not depend on a single Service, with the parts of all Services put in. */
 export function assembleTable(parts: Iterable<ServiceRules>, options: PlanOptions): Table {
-  const chains = baseChains(options);
   const address: KeyType = options.family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
-  const elements: Record<SharedSet, Map<string, Verdict | ''>> = {
-    'cluster-ips': new Map(),
-    'service-ips': new Map(),
-    'service-nodeports': new Map(),
-    'no-endpoint-services': new Map(),
-    'no-endpoint-nodeports': new Map(),
-    'firewall-ips': new Map(),
-  };
-  const sets = new Map<string, ElementSet>();
-  for (const part of parts) {
-    for (const [name, chain] of part.chains) chains.set(name, chain);
-    for (const [name, set] of part.sets) sets.set(name, set);
-    for (const { set, key, verdict } of part.elements) elements[set].set(key, verdict);
-  }
   const triple: KeyType[] = [address, 'inet_proto', 'inet_service'];
   const pair: KeyType[] = ['inet_proto', 'inet_service'];
-  sets.set('cluster-ips', { key: [address], verdicts: false, elements: elements['cluster-ips'] });
-  for (const name of ['service-ips', 'no-endpoint-services', 'firewall-ips'] as const) {
-    sets.set(name, { key: triple, verdicts: true, elements: elements[name] });
+  const elements = new Map<string, Map<string, string>>();
+  const comments = new Map<string, Map<string, string>>();
+  const sets = new Map<string, ElementSet>();
+  const addSet = (name: string, facts: Pick<ElementSet, 'key' | 'value'>): void => {
+    const own = new Map<string, string>();
+    const ownComments = new Map<string, string>();
+    elements.set(name, own);
+    comments.set(name, ownComments);
+    sets.set(name, { ...facts, elements: own, comments: ownComments });
+  };
+  const chains = baseChains(options);
+  addSet('cluster-ips', { key: [address] });
+  addSet('hairpin-connections', { key: [address, address] });
+  for (const name of ['service-ips', 'no-endpoint-services', 'firewall-ips']) {
+    addSet(name, { key: triple, value: 'verdict' });
   }
-  for (const name of ['service-nodeports', 'no-endpoint-nodeports'] as const) {
-    sets.set(name, { key: pair, verdicts: true, elements: elements[name] });
-  }
+  for (const name of ['service-nodeports', 'no-endpoint-nodeports']) addSet(name, { key: pair, value: 'verdict' });
   if (options.nodePortAddresses !== undefined) {
     const own = new Map(options.nodePortAddresses.map((ip) => [ip, ''] as const));
-    sets.set('nodeport-ips', { key: [address], verdicts: false, elements: own });
+    sets.set('nodeport-ips', { key: [address], elements: own });
+  }
+  const counts = new Set<number>();
+  const all = [...parts];
+  for (const part of all) for (const count of part.counts) counts.add(count);
+  for (let index = 0; index < Math.max(0, ...counts); index++) {
+    addSet(`endpoint-${index}`, { key: triple, value: 'endpoint' });
+    addSet(`nodeport-endpoint-${index}`, { key: pair, value: 'endpoint' });
+    chains.set(`endpoint-${index}`, translation(toService(options.family), `endpoint-${index}`));
+    chains.set(`nodeport-endpoint-${index}`, translation(toNodePort, `nodeport-endpoint-${index}`));
+  }
+  for (const count of counts) {
+    const pick = (prefix: string): Rule => ({
+      match: [],
+      action: [{ do: 'pick', chains: Array.from({ length: count }, (_, index) => `${prefix}-${index}`) }],
+    });
+    const masquerade: Rule = { match: [], action: [verdict('jump mark-for-masquerade')] };
+    chains.set(`balance-${count}`, { rules: [pick('endpoint')] });
+    chains.set(`external-balance-${count}`, { rules: [masquerade, pick('endpoint')] });
+    chains.set(`nodeport-balance-${count}`, { rules: [masquerade, pick('nodeport-endpoint')] });
+  }
+  for (const part of all) {
+    for (const [name, chain] of part.chains) chains.set(name, chain);
+    for (const [name, set] of part.sets) sets.set(name, set);
+    for (const { set, key, value, comment } of part.elements) {
+      elements.get(set)?.set(key, value);
+      if (comment !== undefined) comments.get(set)?.set(key, comment);
+    }
   }
   return { family: options.family, name: tableName, chains, sets };
 }
 
 /** The chains, sets and map elements of one Service port with its backends. */
 export function planServicePort(port: ServicePort, backends: readonly Backend[], options: PlanOptions): ServiceRules {
-  const { cluster, local } = usableBackends(backends, options.node);
-  const chains = new Map<string, Chain>();
-  const sets = new Map<string, ElementSet>();
-  const elements: ServiceRules['elements'][number][] = [{ set: 'cluster-ips', key: port.clusterIP, verdict: '' }];
-  const names = chainNames(port);
-  const saddr = `${options.family} saddr`;
-  const service = `${port.namespace}/${port.name}${port.portName === '' ? '' : `:${port.portName}`}`;
-  const external = port.nodePort !== undefined || port.externalIPs.length + port.loadBalancerIPs.length > 0;
+  return new ServicePlan(port, backends, options).rules();
+}
 
-  const backendChain = (backend: Backend): string => {
-    const name = endpointChainName(port, backend);
-    if (!chains.has(name)) {
-      const affinity = affinitySet(port, backend);
-      if (affinity !== undefined) {
-        const rememberSeconds = port.affinitySeconds ?? 0;
-        const key: KeyType[] = [options.family === 'ip' ? 'ipv4_addr' : 'ipv6_addr'];
-        sets.set(affinity, { key, verdicts: false, rememberSeconds, elements: new Map() });
-      }
-      chains.set(name, endpointChain(port, backend, options.family));
+class ServicePlan {
+  readonly #port: ServicePort;
+  readonly #options: PlanOptions;
+  readonly #cluster: readonly Backend[];
+  readonly #local: readonly Backend[];
+  readonly #label: string;
+  readonly #chains = new Map<string, Chain>();
+  readonly #sets = new Map<string, ElementSet>();
+  readonly #elements: Element[] = [];
+  readonly #counts = new Set<number>();
+
+  constructor(port: ServicePort, backends: readonly Backend[], options: PlanOptions) {
+    const { cluster, local } = usableBackends(backends, options.node);
+    this.#port = port;
+    this.#options = options;
+    this.#cluster = cluster;
+    this.#local = local;
+    this.#label = `${port.namespace}/${port.name}${port.portName === '' ? '' : `:${port.portName}`}`;
+  }
+
+  rules(): ServiceRules {
+    const { clusterIP, internalLocal, externalLocal, affinitySeconds } = this.#port;
+    this.#elements.push({ set: 'cluster-ips', key: clusterIP, value: '' });
+    for (const { address, local } of new Set([...this.#cluster, ...this.#local])) {
+      // Only a pod of this node can reach itself through this node.
+      if (local) this.#elements.push({ set: 'hairpin-connections', key: `${address} . ${address}`, value: '' });
     }
-    return name;
-  };
-  const balance = (chosen: readonly Backend[]): Rule[] => {
-    const targets = chosen.map((backend) => ({ chain: backendChain(backend), affinity: affinitySet(port, backend) }));
-    const rules: Rule[] = targets.flatMap(({ chain, affinity }) =>
-      affinity === undefined ? [] : [{ match: [when(saddr, `@${affinity}`)], action: [verdict(`goto ${chain}`)] }],
-    );
-    const [only] = targets;
-    if (targets.length === 1 && only !== undefined) rules.push({ match: [], action: [verdict(`goto ${only.chain}`)] });
-    else rules.push({ match: [], action: [{ do: 'pick', chains: targets.map((target) => target.chain) }] });
-    return rules;
-  };
-  /** Sources outside the cluster cannot be answered by the endpoint directly. */
-  const fromOutside: Rule[] =
-    options.clusterCIDRs.length === 0
-      ? []
-      : [
-          {
-            match: [
-              when(`${options.family} daddr`, port.clusterIP),
-              ...onPort(port),
-              unless(saddr, ...options.clusterCIDRs),
-            ],
-            action: [verdict('jump mark-for-masquerade')],
-          },
-        ];
+    const internal = internalLocal ? this.#local : this.#cluster;
+    const own = affinitySeconds !== undefined || externalLocal;
+    if (!own && internal.length <= mostShared && this.#cluster.length <= mostShared) this.#planShared(internal);
+    else this.#planOwnChains(internal);
+    this.#addFirewall();
+    return { chains: this.#chains, sets: this.#sets, elements: this.#elements, counts: [...this.#counts] };
+  }
 
-  const usesCluster = cluster.length > 0 && (!port.internalLocal || external);
-  const usesLocal = local.length > 0 && (port.internalLocal || (external && port.externalLocal));
-  if (usesCluster) chains.set(names.cluster, { rules: [...fromOutside, ...balance(cluster)] });
-  if (usesLocal) chains.set(names.local, { rules: [...(port.internalLocal ? fromOutside : []), ...balance(local)] });
-  const anywhere = cluster.length > 0 || local.length > 0;
+  get #externalAddresses(): readonly string[] {
+    return [...new Set([...this.#port.externalIPs, ...this.#port.loadBalancerIPs])];
+  }
 
-  /** Where packets to one of the Service's addresses go: to a chain, or to their end with a reason. */
-  const publish = (address: string, chain: string | undefined): void => {
-    const key = `${address} . ${port.protocol} . ${port.port}`;
-    if (chain !== undefined) elements.push({ set: 'service-ips', key, verdict: `goto ${chain}` });
-    else elements.push({ set: 'no-endpoint-services', key, verdict: anywhere ? 'drop' : 'goto reject-chain' });
-  };
-  publish(
-    port.clusterIP,
-    port.internalLocal ? (usesLocal ? names.local : undefined) : usesCluster ? names.cluster : undefined,
-  );
-  if (!external) return { chains, sets, elements };
+  #serviceKey(address: string): string {
+    return `${address} . ${this.#port.protocol} . ${this.#port.port}`;
+  }
 
-  const externalChain = anywhere ? names.external : undefined;
-  if (externalChain !== undefined) {
-    const toAny: Verdict = usesCluster ? `goto ${names.cluster}` : 'drop';
+  get #nodePortKey(): string | undefined {
+    return this.#port.nodePort === undefined ? undefined : `${this.#port.protocol} . ${this.#port.nodePort}`;
+  }
+
+  /** The Service as elements of shared maps. */
+  #planShared(internal: readonly Backend[]): void {
+    this.#share(this.#serviceKey(this.#port.clusterIP), internal, 'balance');
+    for (const address of this.#externalAddresses) {
+      this.#share(this.#serviceKey(address), this.#cluster, 'external-balance');
+    }
+    if (this.#nodePortKey !== undefined) this.#share(this.#nodePortKey, this.#cluster, 'nodeport-balance');
+  }
+
+  #share(key: string, chosen: readonly Backend[], chain: 'balance' | 'external-balance' | 'nodeport-balance'): void {
+    const [map, none, endpoint] =
+      chain === 'nodeport-balance'
+        ? ['service-nodeports', 'no-endpoint-nodeports', 'nodeport-endpoint']
+        : ['service-ips', 'no-endpoint-services', 'endpoint'];
+    const comment = this.#label;
+    if (chosen.length === 0) {
+      this.#elements.push({ set: none, key, value: this.#refusal, comment });
+      return;
+    }
+    this.#counts.add(chosen.length);
+    this.#elements.push({ set: map, key, value: `goto ${chain}-${chosen.length}`, comment });
+    for (const [index, backend] of chosen.entries()) {
+      this.#elements.push({ set: `${endpoint}-${index}`, key, value: renderEndpoint(backend) });
+    }
+  }
+
+  /** Without any endpoint clients are told so at once; where only this node has none, silence sends them elsewhere. */
+  get #refusal(): Verdict {
+    return this.#cluster.length + this.#local.length > 0 ? 'drop' : 'goto reject-chain';
+  }
+
+  /** The Service with chains of its own, as its affinity, its external policy or its size demands. */
+  #planOwnChains(internal: readonly Backend[]): void {
+    const names = chainNames(this.#port);
+    const comment = this.#label;
+    const external = this.#nodePortKey !== undefined || this.#externalAddresses.length > 0;
+    const usesCluster = this.#cluster.length > 0 && (!this.#port.internalLocal || external);
+    const usesLocal = this.#local.length > 0 && (this.#port.internalLocal || (external && this.#port.externalLocal));
+    if (usesCluster) this.#chains.set(names.cluster, { rules: this.#balance(this.#cluster) });
+    if (usesLocal) this.#chains.set(names.local, { rules: this.#balance(this.#local) });
+
+    const key = this.#serviceKey(this.#port.clusterIP);
+    if (internal.length === 0) {
+      this.#elements.push({ set: 'no-endpoint-services', key, value: this.#refusal, comment });
+    } else {
+      const chain = this.#port.internalLocal ? names.local : names.cluster;
+      this.#elements.push({ set: 'service-ips', key, value: `goto ${chain}`, comment });
+    }
+    if (!external) return;
+    const anywhere = this.#cluster.length + this.#local.length > 0;
+    if (anywhere) this.#chains.set(names.external, { rules: this.#externalRules(names, usesCluster, usesLocal) });
+    const publish = (map: string, none: string, key: string): void => {
+      if (anywhere) this.#elements.push({ set: map, key, value: `goto ${names.external}`, comment });
+      const silent = this.#port.externalLocal ? !usesLocal : !usesCluster;
+      if (silent) this.#elements.push({ set: none, key, value: this.#refusal, comment });
+    };
+    for (const address of this.#externalAddresses) {
+      publish('service-ips', 'no-endpoint-services', this.#serviceKey(address));
+    }
+    if (this.#nodePortKey !== undefined) publish('service-nodeports', 'no-endpoint-nodeports', this.#nodePortKey);
+  }
+
+  #externalRules(names: ChainNames, usesCluster: boolean, usesLocal: boolean): Rule[] {
+    const saddr = `${this.#options.family} saddr`;
+    const toAny: Verdict = usesCluster ? `goto ${names.cluster}` : 'return';
+    if (!this.#port.externalLocal) {
+      return [
+        { match: [], action: [verdict('jump mark-for-masquerade')] },
+        { match: [], action: [verdict(toAny)] },
+      ];
+    }
     const rules: Rule[] = [];
-    if (!port.externalLocal) {
-      rules.push({ match: [], action: [verdict('jump mark-for-masquerade')] }, { match: [], action: [verdict(toAny)] });
-    } else if (usesCluster) {
+    if (usesCluster) {
       // Pods and the node itself get cluster-wide balancing: the policy is about traffic from outside.
-      if (options.clusterCIDRs.length > 0) {
-        rules.push({ match: [when(saddr, ...options.clusterCIDRs)], action: [verdict(toAny)] });
+      if (this.#options.clusterCIDRs.length > 0) {
+        rules.push({ match: [when(saddr, ...this.#options.clusterCIDRs)], action: [verdict(toAny)] });
       }
       rules.push(
         { match: [when('fib saddr type', 'local')], action: [verdict('jump mark-for-masquerade')] },
         { match: [when('fib saddr type', 'local')], action: [verdict(toAny)] },
       );
     }
-    if (port.externalLocal && usesLocal) rules.push({ match: [], action: [verdict(`goto ${names.local}`)] });
-    chains.set(externalChain, { rules });
+    if (usesLocal) rules.push({ match: [], action: [verdict(`goto ${names.local}`)] });
+    return rules;
   }
-  for (const address of new Set([...port.externalIPs, ...port.loadBalancerIPs])) publish(address, externalChain);
-  if (port.externalLocal && anywhere && !usesLocal) {
-    // The node has endpoints to offer to nobody from outside: silence, so that a load balancer looks elsewhere.
-    for (const address of new Set([...port.externalIPs, ...port.loadBalancerIPs])) {
-      elements.push({
-        set: 'no-endpoint-services',
-        key: `${address} . ${port.protocol} . ${port.port}`,
-        verdict: 'drop',
+
+  /** Rules that send a packet to one of `chosen`; with affinity, to the one that its source had before. */
+  #balance(chosen: readonly Backend[]): Rule[] {
+    const { affinitySeconds, protocol } = this.#port;
+    const { family } = this.#options;
+    if (affinitySeconds === undefined) {
+      return [{ match: [when('meta l4proto', protocol)], action: [{ do: 'dnat-pick', to: chosen }] }];
+    }
+    const rules: Rule[] = [];
+    const chains: string[] = [];
+    for (const backend of chosen) {
+      const chain = endpointChainName(this.#port, backend);
+      // The set's name carries the time-out, since the time-out of a set cannot be changed.
+      const set = cut(`affinity-${affinitySeconds}-${chain.slice('endpoint-'.length)}`);
+      const key: KeyType[] = [family === 'ip' ? 'ipv4_addr' : 'ipv6_addr'];
+      this.#sets.set(set, { key, rememberSeconds: affinitySeconds, elements: new Map() });
+      this.#chains.set(chain, {
+        rules: [
+          { match: [], action: [{ do: 'remember', fields: `${family} saddr`, set }] },
+          { match: [when('meta l4proto', protocol)], action: [{ do: 'dnat', to: backend }] },
+        ],
       });
+      rules.push({ match: [when(`${family} saddr`, `@${set}`)], action: [verdict(`goto ${chain}`)] });
+      chains.push(chain);
     }
+    return [...rules, { match: [], action: [{ do: 'pick', chains }] }];
   }
-  if (port.nodePort !== undefined) {
-    const key = `${port.protocol} . ${port.nodePort}`;
-    if (externalChain !== undefined) {
-      elements.push({ set: 'service-nodeports', key, verdict: `goto ${externalChain}` });
-      if (port.externalLocal && !usesLocal) elements.push({ set: 'no-endpoint-nodeports', key, verdict: 'drop' });
-    } else {
-      elements.push({ set: 'no-endpoint-nodeports', key, verdict: 'goto reject-chain' });
-    }
-  }
-  if (port.loadBalancerSourceRanges.length > 0 && port.loadBalancerIPs.length > 0) {
-    chains.set(names.firewall, {
+
+  #addFirewall(): void {
+    const { loadBalancerSourceRanges: ranges, loadBalancerIPs } = this.#port;
+    if (ranges.length === 0 || loadBalancerIPs.length === 0) return;
+    const { firewall } = chainNames(this.#port);
+    this.#chains.set(firewall, {
       rules: [
         {
-          match: [unless(saddr, ...port.loadBalancerSourceRanges.map((range) => range.trim()))],
+          match: [unless(`${this.#options.family} saddr`, ...ranges.map((range) => range.trim()))],
           action: [counter, verdict('drop')],
-          comment: `${service}: source is not in loadBalancerSourceRanges`,
+          comment: `${this.#label}: source is not in loadBalancerSourceRanges`,
         },
       ],
     });
-    for (const address of port.loadBalancerIPs) {
-      const key = `${address} . ${port.protocol} . ${port.port}`;
-      elements.push({ set: 'firewall-ips', key, verdict: `goto ${names.firewall}` });
+    for (const address of loadBalancerIPs) {
+      this.#elements.push({ set: 'firewall-ips', key: this.#serviceKey(address), value: `goto ${firewall}` });
     }
   }
-  return { chains, sets, elements };
 }
 
-function endpointChain(port: ServicePort, backend: Backend, family: Family): Chain {
-  const saddr = `${family} saddr`;
-  const affinity = affinitySet(port, backend);
-  return {
-    rules: [
-      // Hairpin: a pod that reaches itself through its Service must see the reply come from the Service.
-      { match: [when(saddr, backend.address)], action: [verdict('jump mark-for-masquerade')] },
-      ...(affinity === undefined
-        ? []
-        : [{ match: [], action: [{ do: 'remember', fields: saddr, set: affinity }] } satisfies Rule]),
-      {
-        match: [when('meta l4proto', port.protocol)],
-        action: [{ do: 'dnat', address: backend.address, port: backend.port }],
-      },
-    ],
-  };
+function translation(fields: string, map: string): Chain {
+  const transports = when('meta l4proto', 'tcp', 'udp', 'sctp');
+  return { rules: [{ match: [transports], action: [{ do: 'dnat-lookup', fields, map }] }] };
 }
 
-function baseChains({ family, nodePortAddresses }: PlanOptions): Map<string, Chain> {
+function baseChains({ family, nodePortAddresses, clusterCIDRs }: PlanOptions): Map<string, Chain> {
   const daddr = `${family} daddr`;
-  const service = `${daddr} . meta l4proto . th dport`;
-  const nodePort = 'meta l4proto . th dport';
+  const saddr = `${family} saddr`;
   const toNode: Match[] =
     nodePortAddresses === undefined
       ? [when('fib daddr type', 'local'), unless(daddr, family === 'ip' ? '127.0.0.0/8' : '::1')]
@@ -238,23 +316,39 @@ function baseChains({ family, nodePortAddresses }: PlanOptions): Map<string, Cha
     { match: [...match, when('meta l4proto', 'tcp')], action: [counter, { do: 'reject', by: 'tcp-reset' }] },
     { match, action: [counter, { do: 'reject', by: 'port-unreachable' }] },
   ];
+  // An endpoint could not answer a source outside the cluster by way of this node.
+  const fromOutside: Rule[] =
+    clusterCIDRs.length === 0
+      ? []
+      : [jump('mark-for-masquerade', when(daddr, '@cluster-ips'), unless(saddr, ...clusterCIDRs))];
   const chains: [string, Chain][] = [
     ['mark-for-masquerade', { rules: [{ match: [], action: [{ do: 'mark', bit: masqueradeBit, set: true }] }] }],
     [
       'masquerading',
       {
         rules: [
+          // A pod that reaches itself through a Service must see the reply come from the Service.
+          { match: [when(`${saddr} . ${daddr}`, '@hairpin-connections')], action: [{ do: 'masquerade' }] },
           { match: [when(`meta mark & 0x${masqueradeBit.toString(16)}`, '0')], action: [verdict('return')] },
           { match: [], action: [{ do: 'mark', bit: masqueradeBit, set: false }] },
           { match: [], action: [{ do: 'masquerade' }] },
         ],
       },
     ],
-    ['services', { rules: [lookup(service, 'service-ips'), lookup(nodePort, 'service-nodeports', ...toNode)] }],
+    [
+      'services',
+      {
+        rules: [
+          ...fromOutside,
+          lookup(toService(family), 'service-ips'),
+          lookup(toNodePort, 'service-nodeports', ...toNode),
+        ],
+      },
+    ],
     ['reject-chain', { rules: reject() }],
-    ['firewall-check', { rules: [lookup(service, 'firewall-ips')] }],
-    ['service-endpoints-check', { rules: [lookup(service, 'no-endpoint-services')] }],
-    ['nodeport-endpoints-check', { rules: [lookup(nodePort, 'no-endpoint-nodeports', ...toNode)] }],
+    ['firewall-check', { rules: [lookup(toService(family), 'firewall-ips')] }],
+    ['service-endpoints-check', { rules: [lookup(toService(family), 'no-endpoint-services')] }],
+    ['nodeport-endpoints-check', { rules: [lookup(toNodePort, 'no-endpoint-nodeports', ...toNode)] }],
     ['cluster-ips-check', { rules: reject(when(daddr, '@cluster-ips')) }],
     ['nat-prerouting', base('nat', 'prerouting', -100, [jump('services')])],
     ['nat-output', base('nat', 'output', -100, [jump('services')])],
@@ -285,11 +379,14 @@ function base(type: 'filter' | 'nat', at: NonNullable<Chain['hook']>['at'], prio
   return { hook: { type, at, priority }, rules };
 }
 
-function onPort(port: ServicePort): Match[] {
-  return [when(`${port.protocol} dport`, String(port.port))];
+interface ChainNames {
+  readonly cluster: string;
+  readonly local: string;
+  readonly external: string;
+  readonly firewall: string;
 }
 
-function chainNames(port: ServicePort): { cluster: string; local: string; external: string; firewall: string } {
+function chainNames(port: ServicePort): ChainNames {
   const base = `${port.namespace}/${port.name}/${port.protocol}/${port.portName}`;
   const suffix = `${shortHash(base)}-${base}`;
   return {
@@ -305,25 +402,10 @@ function endpointChainName(port: ServicePort, backend: Backend): string {
   return cut(`endpoint-${shortHash(base)}-${base.replaceAll(':', '.')}`);
 }
 
-/** The set's name carries the time-out, since the time-out of a set cannot be changed. */
-function affinitySet(port: ServicePort, backend: Backend): string | undefined {
-  if (port.affinitySeconds === undefined) return undefined;
-  return cut(`affinity-${port.affinitySeconds}-${endpointChainName(port, backend).slice('endpoint-'.length)}`);
-}
-
-const hashes = new Map<string, string>();
-
 /** Eight letters that keep cut names apart. */
 function shortHash(text: string): string {
-  let hash = hashes.get(text);
-  if (hash === undefined) {
-    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
-    hash = [...createHash('sha256').update(text).digest().subarray(0, 8)].map((byte) => alphabet[byte & 31]).join('');
-    // Bounded, so that endpoints that come and go for months don't fill the memory.
-    if (hashes.size > 200_000) hashes.clear();
-    hashes.set(text, hash);
-  }
-  return hash;
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+  return [...createHash('sha256').update(text).digest().subarray(0, 8)].map((byte) => alphabet[byte & 31]).join('');
 }
 
 function cut(name: string): string {

@@ -27,14 +27,17 @@ export interface Hook {
   readonly priority: number;
 }
 
-/** A named set (`verdicts` false) or verdict map (`verdicts` true); keys are field values joined by ` . `. */
+/** A named set or map; keys, and `endpoint` values, are field values joined by ` . `. */
 export interface ElementSet {
   readonly key: readonly KeyType[];
-  readonly verdicts: boolean;
+  /** What a map leads to: a verdict, or address and port to translate to. A plain set has none. */
+  readonly value?: 'verdict' | 'endpoint';
   /** The kernel fills the set from packets; each element lives this long. Its elements are not ours to plan. */
   readonly rememberSeconds?: number;
-  /** Elements; the value is a verdict in a map and empty in a set. */
-  readonly elements: ReadonlyMap<string, Verdict | ''>;
+  /** Values by key; empty texts in a set. */
+  readonly elements: ReadonlyMap<string, string>;
+  /** What an element belongs to, for people who read the rules; by key. */
+  readonly comments?: ReadonlyMap<string, string>;
 }
 
 export type KeyType = 'ipv4_addr' | 'ipv6_addr' | 'inet_proto' | 'inet_service';
@@ -60,11 +63,20 @@ export type Statement =
   | { readonly do: 'verdict'; readonly verdict: Verdict }
   | { readonly do: 'lookup'; readonly fields: string; readonly map: string }
   | { readonly do: 'pick'; readonly chains: readonly string[] }
-  | { readonly do: 'dnat'; readonly address: string; readonly port: number }
+  | { readonly do: 'dnat'; readonly to: Endpoint }
+  /** Translates to one of several at random. */
+  | { readonly do: 'dnat-pick'; readonly to: readonly Endpoint[] }
+  /** Translates to what a map of endpoints has for the packet; goes on where it has nothing. */
+  | { readonly do: 'dnat-lookup'; readonly fields: string; readonly map: string }
   | { readonly do: 'masquerade' }
   | { readonly do: 'mark'; readonly bit: number; readonly set: boolean }
   | { readonly do: 'reject'; readonly by: 'tcp-reset' | 'port-unreachable' }
   | { readonly do: 'remember'; readonly fields: string; readonly set: string };
+
+export interface Endpoint {
+  readonly address: string;
+  readonly port: number;
+}
 
 export const counter: Statement = { do: 'counter' };
 
@@ -86,7 +98,7 @@ const longestComment = 127;
 /** The rule in nft's syntax, for `add rule FAMILY TABLE CHAIN ...`. `family` decides the wording of rejects. */
 export function renderRule(rule: Rule, family: Family): string {
   const parts = [...rule.match.map(renderMatch), ...rule.action.map((statement) => renderStatement(statement, family))];
-  if (rule.comment !== undefined) parts.push(`comment "${cutComment(rule.comment)}"`);
+  if (rule.comment !== undefined) parts.push(renderComment(rule.comment));
   return parts.join(' ');
 }
 
@@ -111,7 +123,13 @@ function renderStatement(statement: Statement, family: Family): string {
       return `numgen random mod ${targets.length} vmap { ${targets.join(', ')} }`;
     }
     case 'dnat':
-      return `dnat to ${family === 'ip6' ? `[${statement.address}]` : statement.address}:${statement.port}`;
+      return `dnat to ${family === 'ip6' ? `[${statement.to.address}]` : statement.to.address}:${statement.to.port}`;
+    case 'dnat-pick': {
+      const targets = statement.to.map((endpoint, index) => `${index} : ${renderEndpoint(endpoint)}`);
+      return `dnat to numgen random mod ${targets.length} map { ${targets.join(', ')} }`;
+    }
+    case 'dnat-lookup':
+      return `dnat to ${statement.fields} map @${statement.map}`;
     case 'masquerade':
       return 'masquerade fully-random';
     case 'mark':
@@ -126,6 +144,15 @@ function renderStatement(statement: Statement, family: Family): string {
     case 'remember':
       return `update @${statement.set} { ${statement.fields} }`;
   }
+}
+
+/** An endpoint as the value of a map's element. */
+export function renderEndpoint({ address, port }: Endpoint): string {
+  return `${address} . ${port}`;
+}
+
+export function renderComment(comment: string): string {
+  return `comment "${cutComment(comment)}"`;
 }
 
 function cutComment(comment: string): string {

@@ -4,7 +4,7 @@
 // judged, and explained, before they are in force.
 
 import { containsAddress, familyOf, parsePrefix } from '../addresses.ts';
-import type { Chain, HookPoint, Match, Rule, Statement, Table, Verdict } from './ruleset.ts';
+import type { Chain, Endpoint, HookPoint, Match, Rule, Statement, Table, Verdict } from './ruleset.ts';
 
 export interface VirtualPacket {
   readonly source: string;
@@ -129,15 +129,23 @@ function perform(statement: Statement, step: Step, rule: Rule): Outcome {
       return follow(statement.verdict, step, rule);
     case 'lookup': {
       const verdict = table.sets.get(statement.map)?.elements.get(keyOf(statement.fields, step) ?? '');
-      return verdict === undefined || verdict === '' ? 'continue' : follow(verdict, step, rule);
+      return verdict === undefined ? 'continue' : follow(verdict as Verdict, step, rule);
     }
     case 'pick': {
       const chosen = statement.chains[walk.options.choose?.(statement.chains.length) ?? 0];
       return chosen === undefined ? 'continue' : follow(`goto ${chosen}`, step, rule);
     }
     case 'dnat':
-      walk.packet = { ...walk.packet, destination: statement.address, port: statement.port };
-      return 'decided';
+      return translate(walk, statement.to);
+    case 'dnat-pick': {
+      const to = statement.to[walk.options.choose?.(statement.to.length) ?? 0];
+      return to === undefined ? 'continue' : translate(walk, to);
+    }
+    case 'dnat-lookup': {
+      const value = table.sets.get(statement.map)?.elements.get(keyOf(statement.fields, step) ?? '');
+      const [address, port] = value?.split(' . ') ?? [];
+      return address === undefined ? 'continue' : translate(walk, { address, port: Number(port) });
+    }
     case 'masquerade':
       walk.masqueraded = true;
       return 'decided';
@@ -157,6 +165,11 @@ function perform(statement: Statement, step: Step, rule: Rule): Outcome {
       return 'continue';
     }
   }
+}
+
+function translate(walk: Walk, { address, port }: Endpoint): Outcome {
+  walk.packet = { ...walk.packet, destination: address, port };
+  return 'decided';
 }
 
 function follow(verdict: Verdict, step: Step, rule: Rule): Outcome {

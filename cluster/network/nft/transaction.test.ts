@@ -15,7 +15,7 @@ describe('nft transactions', () => {
   const drops = (port: string): Chain => ({ rules: [{ match: [when('tcp dport', port)], action: [verdict('drop')] }] });
   const map = (elements: Record<string, 'goto a' | 'goto b'>): ElementSet => ({
     key: ['ipv4_addr'],
-    verdicts: true,
+    value: 'verdict',
     elements: new Map(Object.entries(elements)),
   });
 

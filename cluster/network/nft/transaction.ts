@@ -2,7 +2,7 @@
 // The difference between two tables as the smallest nft transaction. What did not change is not named, so its
 // counters, remembered sources and established packets are undisturbed, and the cost does not grow with the table.
 
-import { renderRule } from './ruleset.ts';
+import { renderComment, renderRule } from './ruleset.ts';
 import type { Chain, ElementSet, Table } from './ruleset.ts';
 
 export interface Transaction {
@@ -29,7 +29,7 @@ export function planTransaction(before: Table | undefined, after: Table): Transa
 
   for (const [name, set] of after.sets) {
     const old = oldSets.get(name);
-    if (old === undefined) lines.push(`add ${set.verdicts ? 'map' : 'set'} ${table} ${name} ${renderSet(set)}`);
+    if (old === undefined) lines.push(`add ${kindOf(set)} ${table} ${name} ${renderSet(set)}`);
     else if (renderSet(old) !== renderSet(set))
       throw new Error(`nft set ${table} ${name} cannot change its type in place: give the new definition another name`);
   }
@@ -40,7 +40,10 @@ export function planTransaction(before: Table | undefined, after: Table): Transa
     if (old.rememberSeconds !== undefined) continue;
     const set = after.sets.get(name);
     const gone: string[] = [];
-    for (const [key, value] of old.elements) if (set?.elements.get(key) !== value) gone.push(key);
+    if (set?.elements === old.elements) continue;
+    for (const [key, value] of old.elements) {
+      if (set?.elements.get(key) !== value || set.comments?.get(key) !== old.comments?.get(key)) gone.push(key);
+    }
     pushElements(lines, `delete element ${table} ${name}`, gone);
   }
   for (const [name, chain] of after.chains) {
@@ -62,9 +65,13 @@ export function planTransaction(before: Table | undefined, after: Table): Transa
   for (const [name, set] of after.sets) {
     if (set.rememberSeconds !== undefined) continue;
     const old = oldSets.get(name);
+    if (old?.elements === set.elements) continue;
     const added: string[] = [];
     for (const [key, value] of set.elements) {
-      if (old?.elements.get(key) !== value) added.push(value === '' ? key : `${key} : ${value}`);
+      const comment = set.comments?.get(key);
+      if (old?.elements.get(key) === value && old.comments?.get(key) === comment) continue;
+      const named = comment === undefined ? key : `${key} ${renderComment(comment)}`;
+      added.push(value === '' ? named : `${named} : ${value}`);
     }
     pushElements(lines, `add element ${table} ${name}`, added);
   }
@@ -72,16 +79,22 @@ export function planTransaction(before: Table | undefined, after: Table): Transa
   for (const name of goneChains) lines.push(`flush chain ${table} ${name}`);
   for (const name of goneChains) cleanup.push(`delete chain ${table} ${name}`);
   for (const [name, old] of oldSets) {
-    if (!after.sets.has(name)) cleanup.push(`delete ${old.verdicts ? 'map' : 'set'} ${table} ${name}`);
+    if (!after.sets.has(name)) cleanup.push(`delete ${kindOf(old)} ${table} ${name}`);
   }
   return { commands: joined(lines), cleanup: joined(cleanup) };
 }
 
 function renderSet(set: ElementSet): string {
-  const type = `type ${set.key.join(' . ')}${set.verdicts ? ' : verdict' : ''};`;
+  const address = set.key.includes('ipv6_addr') ? 'ipv6_addr' : 'ipv4_addr';
+  const value = set.value === 'verdict' ? ' : verdict' : set.value === 'endpoint' ? ` : ${address} . inet_service` : '';
+  const type = `type ${set.key.join(' . ')}${value};`;
   return set.rememberSeconds === undefined
     ? `{ ${type} }`
     : `{ ${type} flags dynamic,timeout; timeout ${set.rememberSeconds}s; }`;
+}
+
+function kindOf(set: ElementSet): 'map' | 'set' {
+  return set.value === undefined ? 'set' : 'map';
 }
 
 function renderHook({ hook }: Chain): string {

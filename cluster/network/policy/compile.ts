@@ -13,7 +13,7 @@ import { matchesLabelSelector } from '../../machinery/selectors.ts';
 import { familyOf, formatPrefix, parsePrefix, prefixContains, withoutContained } from '../addresses.ts';
 import { counter, unless, verdict, when } from '../nft/ruleset.ts';
 import type { LabelSelector, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from '../../machinery/api-types.ts';
-import type { Chain, ElementSet, KeyType, Match, Rule, Table, Verdict } from '../nft/ruleset.ts';
+import type { Chain, ElementSet, KeyType, Match, Rule, Table } from '../nft/ruleset.ts';
 import type { PolicyPod } from './policy-pods.ts';
 
 export interface PolicyInput {
@@ -118,11 +118,11 @@ class Compiler {
     const base: Record<Direction, Rule[]> = { egress: [established], ingress: [established] };
     for (const family of families) {
       const known = new Map(local.flatMap((pod) => ofFamily(pod.ips, family)).map((ip) => [ip, ''] as const));
-      this.#sets.set(`local-${family}`, { key: [addressType(family)], verdicts: false, elements: known });
+      this.#sets.set(`local-${family}`, { key: [addressType(family)], elements: known });
       for (const direction of ['egress', 'ingress'] as const) {
         const end = direction === 'egress' ? 'saddr' : 'daddr';
         const map = `isolated-${direction}-${family}`;
-        this.#sets.set(map, { key: [addressType(family)], verdicts: true, elements: new Map() });
+        this.#sets.set(map, { key: [addressType(family)], value: 'verdict', elements: new Map() });
         base[direction].push({ match: [], action: [{ do: 'lookup', fields: `${family} ${end}`, map }] });
         for (const cidr of ofFamily(this.#input.podCIDRs, family)) {
           guard.push({
@@ -221,7 +221,7 @@ class Compiler {
       const set = `pods-${hash}-${family}`;
       this.#sets.set(set, {
         key: [addressType(family)],
-        verdicts: false,
+
         elements: new Map(addresses.map((ip) => [ip, ''])),
       });
       return [{ family, match: [when(`${family} ${end}`, `@${set}`)], pods, scope: selectors }];
@@ -245,7 +245,7 @@ class Compiler {
       if (family === 'ip6' && elements.size === 0) return [];
       const key: KeyType[] = [addressType(family), 'inet_proto', 'inet_service'];
       const set = `ports-${shortHash(`${scope}|${canonical(names)}`)}-${family}`;
-      this.#sets.set(set, { key, verdicts: false, elements });
+      this.#sets.set(set, { key, elements });
       return [when(`${family} daddr . meta l4proto . th dport`, `@${set}`)];
     });
   }
@@ -272,8 +272,8 @@ class Compiler {
     return pods;
   }
 
-  #elements(set: string): Map<string, Verdict | ''> {
-    return this.#sets.get(set)?.elements as Map<string, Verdict | ''>;
+  #elements(set: string): Map<string, string> {
+    return this.#sets.get(set)?.elements as Map<string, string>;
   }
 }
 
