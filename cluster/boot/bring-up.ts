@@ -3,14 +3,16 @@
 // the module which knows how.
 
 import { mkdirSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { createLan } from '../machines/lan.ts';
-import { logTail, serviceNames } from '../machines/supervisor.ts';
+import { makeMountPoints } from '../machines/mount-points.ts';
+import { logTail, serviceNames, serviceStatus } from '../machines/supervisor.ts';
 import { applyManifests } from './add-ons.ts';
 import { bundleAll, programs, type Program } from './bundle.ts';
 import { checks, examine } from './doctor.ts';
 import { imageTemplate, type ImageTemplate } from './images/template.ts';
-import { cacheDirectory, clusterPaths } from './layout.ts';
+import { cacheDirectory, clusterPaths, stateDirectory } from './layout.ts';
 import { bootNode, configureNode, startServices } from './node-boot.ts';
 import { writePki } from './pki.ts';
 import { apiServerAnswers, dnsAnswers, labelNodes, nodesReady } from './readiness.ts';
@@ -69,6 +71,7 @@ export function bringUpSteps(state: ClusterState, wait: boolean): Step[] {
         needs: ['bundles', 'images', 'lan'],
         run: async () => {
           mkdirSync(cacheDirectory('compile'), { recursive: true });
+          makeMountPoints(stateDirectory());
           await configureNode({ state, node, bundles, images });
           await bootNode(state, node);
           await startServices(node, (name) => name === 'containerd');
@@ -87,7 +90,8 @@ export function bringUpSteps(state: ClusterState, wait: boolean): Step[] {
       needs: [`etcd ${first.name}`],
       run: async (signal) => {
         await startServices(first, (name) => name === 'kube-apiserver');
-        if (wait) await withLog(first, 'kube-apiserver', apiServerAnswers(state, signal));
+        if (wait)
+          await withLog(first, 'kube-apiserver', (stop) => apiServerAnswers(state, AbortSignal.any([signal, stop])));
       },
     },
     {
@@ -146,10 +150,16 @@ async function requireMachine(): Promise<void> {
   });
 }
 
-/** Adds the end of a component's log to what went wrong while waiting for it. */
-async function withLog(node: NodeState, service: string, waiting: Promise<void>): Promise<void> {
+/** Waits, but not for a component that keeps ending; a failure carries the end of its log. */
+async function withLog(
+  node: NodeState,
+  service: string,
+  waitFor: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const stop = new AbortController();
+  const ended = new AbortController();
   try {
-    await waiting;
+    await Promise.race([waitFor(stop.signal), crashLoop(node, service, ended.signal)]);
   } catch (error) {
     const present = serviceNames(node.directory).includes(service);
     throw new StepError(error instanceof Error ? error.message : String(error), {
@@ -159,5 +169,19 @@ async function withLog(node: NodeState, service: string, waiting: Promise<void>)
       log: logTail(node.directory, service, 20),
       cause: error,
     });
+  } finally {
+    stop.abort();
+    ended.abort();
+  }
+}
+
+/** Rejects when the service has been started again and again; resolves only when told to stop. */
+async function crashLoop(node: NodeState, service: string, signal: AbortSignal): Promise<void> {
+  const pids = new Set<number>();
+  while (!signal.aborted) {
+    const pid = serviceStatus(node.directory, service)?.pid;
+    if (pid !== undefined) pids.add(pid);
+    if (pids.size > 4) throw new Error(`${service} on ${node.name} ends as soon as it has started`);
+    await delay(100, undefined, { signal }).catch(() => {});
   }
 }

@@ -69,7 +69,6 @@ export async function bundle(program: Program): Promise<string | undefined> {
     target: 'node24',
     format: 'esm',
     keepNames: true,
-    sourcemap: 'linked',
     metafile: true,
     absWorkingDir: projectDirectory,
     logLevel: 'silent',

@@ -4,11 +4,12 @@
 
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 
-import { cgroupPids, hostCgroups, removeCgroups } from '../machines/cgroups.ts';
+import { cgroupClusters, cgroupPids, hostCgroups, removeCgroups } from '../machines/cgroups.ts';
 import { removeLan } from '../machines/lan.ts';
 import { run } from '../machines/command.ts';
+import { removeMountPoints } from '../machines/mount-points.ts';
 import { kill, killAll } from '../machines/processes.ts';
-import { clusterPaths } from './layout.ts';
+import { clusterPaths, stateDirectory } from './layout.ts';
 import { readState } from './state.ts';
 
 /** Idempotent. Errors name what could not be removed. */
@@ -25,6 +26,7 @@ export async function down(name: string): Promise<void> {
   await killAll(() => cgroupPids(mounts, name), `the processes of cluster ${name}`);
   await removeLan(name);
   removeCgroups(mounts, name);
+  if (cgroupClusters(mounts).length === 0) removeMountPoints(stateDirectory());
   await unmountBelow(paths.root);
   if (existsSync(paths.root)) rmSync(paths.root, { recursive: true, force: true, maxRetries: 3 });
 }

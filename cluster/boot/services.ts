@@ -128,7 +128,7 @@ function program(context: ServiceContext, name: Program, flags: readonly string[
   ];
 }
 
-const nodeFlags = ['--enable-source-maps', '--max-semi-space-size=2', '--v8-pool-size=1'];
+const nodeFlags = ['--max-semi-space-size=2', '--v8-pool-size=1'];
 
 export interface EtcdMember {
   readonly name: string;

@@ -4,7 +4,7 @@
 // directory the root. So the processes of a cluster can always be found, and removing the directories leaves nothing.
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 export interface CgroupMount {
   /** Mount point on the host, such as /sys/fs/cgroup/memory. */
@@ -74,6 +74,13 @@ export function cgroupPids(mounts: readonly CgroupMount[], cluster: string, memb
     }
   }
   return [...pids];
+}
+
+/** Names of the clusters that have control groups on this machine, whatever state directory they belong to. */
+export function cgroupClusters(mounts: readonly CgroupMount[]): string[] {
+  return [
+    ...new Set(mounts.flatMap((mount) => childDirectories(join(mount.path, parent)).map((path) => basename(path)))),
+  ];
 }
 
 /** Removes the directories of a cluster (deepest first); their processes must be gone. */
