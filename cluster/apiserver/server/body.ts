@@ -3,6 +3,7 @@
 // as `fieldValidation` asks. Pure.
 import { parse as parseYaml } from 'yaml';
 import type { KubeObject, RequestContext } from '../resources/definition.ts';
+import { duplicateFields } from '../schema/duplicate-fields.ts';
 import { decodeProtobuf } from '../schema/protobuf.ts';
 import { decodeObject, typeByName } from '../schema/schema.ts';
 import { badRequest, unsupportedMediaType } from '../status.ts';
@@ -55,8 +56,25 @@ export function parseYamlBody(text: string): unknown {
   }
 }
 
-/** The object that a body holds, in the served version. Throws 400 when it is of another kind. */
-export function expectObject(served: Served, value: unknown, context: RequestContext): KubeObject {
+/** Keys that a JSON body has twice; none for other forms, and none where nobody wants to know. */
+export function duplicatesIn(body: Buffer, contentType: string | undefined, query: URLSearchParams): string[] {
+  const type = mediaType(contentType);
+  if ((type !== '' && type !== 'application/json') || fieldValidation(query) === 'Ignore') {
+    return [];
+  }
+  return duplicateFields(body.toString());
+}
+
+/**
+ * The object that a body holds, in the served version. Throws 400 when it is of another kind.
+ * `duplicates` are the keys that its text has twice.
+ */
+export function expectObject(
+  served: Served,
+  value: unknown,
+  context: RequestContext,
+  duplicates: readonly string[] = [],
+): KubeObject {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw badRequest('the body of the request is empty or not an object');
   }
@@ -77,11 +95,16 @@ export function expectObject(served: Served, value: unknown, context: RequestCon
   object['kind'] = kind;
   object['apiVersion'] = served.apiVersion;
   object['metadata'] ??= {};
-  return prune(served, object, context);
+  return prune(served, object, context, duplicates);
 }
 
 /** Checks and prunes against the schema, in place. */
-export function prune(served: Served, object: unknown, context: RequestContext): KubeObject {
+export function prune(
+  served: Served,
+  object: unknown,
+  context: RequestContext,
+  duplicates: readonly string[] = [],
+): KubeObject {
   const type = typeByName(served.version.schema);
   if (type === undefined) {
     return object as KubeObject;
@@ -94,8 +117,11 @@ export function prune(served: Served, object: unknown, context: RequestContext):
       `${kind} in version "${served.version.version}" cannot be handled as a ${kind}: ${decoded.errors[0]}`,
     );
   }
-  if (decoded.unknownFields.length > 0) {
-    const texts = decoded.unknownFields.map((field) => `unknown field "${field}"`);
+  if (decoded.unknownFields.length > 0 || duplicates.length > 0) {
+    const texts = [
+      ...duplicates.map((field) => `duplicate field "${field}"`),
+      ...decoded.unknownFields.map((field) => `unknown field "${field}"`),
+    ];
     if (mode === 'Strict') {
       const { kind } = served.definition;
       throw badRequest(

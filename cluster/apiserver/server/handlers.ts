@@ -2,7 +2,7 @@
 // Answers requests for resources: finds the definition, decodes what was sent, runs the verb and encodes the result.
 import type { KubeObject, RequestContext, UserInfo } from '../resources/definition.ts';
 import { badRequest, deleted, invalid, methodNotAllowed, methodNotSupported, pathNotFound } from '../status.ts';
-import { expectObject, parseBody } from './body.ts';
+import { duplicatesIn, expectObject, parseBody } from './body.ts';
 import type { Served } from './catalog.ts';
 import { toServed, toStored } from './core.ts';
 import type { Core } from './core.ts';
@@ -270,8 +270,10 @@ async function serveScale(core: Core, served: Served, call: ResourceCall, contex
 const bodies = new WeakMap<Exchange, Buffer>();
 
 async function readObject(served: Served, call: ResourceCall, context: RequestContext): Promise<KubeObject> {
-  bodies.set(call.exchange, await call.exchange.body());
-  const object = expectObject(served, parseSent(call), context);
+  const body = await call.exchange.body();
+  bodies.set(call.exchange, body);
+  const duplicates = duplicatesIn(body, call.exchange.header('content-type'), context.query);
+  const object = expectObject(served, parseSent(call), context, duplicates);
   return call.info.verb === 'create' ? placeNew(served, call.info, object) : object;
 }
 
