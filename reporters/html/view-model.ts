@@ -160,7 +160,12 @@ const verdictWords: Readonly<Record<Verdict, string>> = {
 function statement(counts: Counts, reason: string | undefined, verdict: Verdict): string {
   if (verdict === 'error') return `The run could not be carried out: ${reason ?? 'unknown reason'}.`;
   const carriedOut = counts.total - counts.skipped;
-  const skipped = counts.skipped === 0 ? '' : ` ${counts.skipped} were skipped, each with its reason.`;
+  const skipped =
+    counts.skipped === 0
+      ? ''
+      : counts.skipped === 1
+        ? ' 1 was skipped, with its reason.'
+        : ` ${counts.skipped} were skipped, each with its reason.`;
   if (verdict === 'passed') {
     return `Everything that could be tested on this cluster works: ${counts.passed} of ${carriedOut} cases passed.${skipped}`;
   }

@@ -5,7 +5,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CoreV1Api, KubeConfig } from '@kubernetes/client-node';
+import { CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import { expect } from 'chai';
 import { parse, stringify } from 'yaml';
 import { runIdLabel } from '../execute/run-labels.ts';
@@ -198,6 +198,35 @@ describe('plumb run', function () {
       expect(code, output).to.equal(0);
     } finally {
       door.close();
+    }
+  });
+
+  it('goes on when a node dies in the middle, and says so', async () => {
+    const name = 'plumb-ghost';
+    const ready = (status: string) => ({
+      status: {
+        conditions: [{ type: 'Ready', status, reason: 'Ghost', message: 'kubelet stopped posting node status' }],
+      },
+    });
+    await core.createNode({ body: { metadata: { name }, spec: { unschedulable: true } } });
+    try {
+      await core.patchNodeStatus(
+        { name, body: ready('True') },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      );
+      const run = startPlumb(arguments_('node', '--focus', 'waits', '--verbose', '--no-snapshot', '--timeout', '20s'));
+      await run.seen(/waiting now/);
+      await core.patchNodeStatus(
+        { name, body: ready('False') },
+        setHeaderOptions('Content-Type', PatchStrategy.MergePatch),
+      );
+      await run.seen(/node plumb-ghost is not Ready: kubelet stopped posting node status/);
+      const { code, output } = await run.ended;
+      expect(output).to.contain('has taken the 20 s of --timeout');
+      expect(code, output).to.equal(3);
+      expect(await leftBehind()).to.deep.equal([]);
+    } finally {
+      await core.deleteNode({ name });
     }
   });
 
