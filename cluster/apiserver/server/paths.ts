@@ -5,6 +5,7 @@ import { contentType as metricsContentType } from '../../machinery/metrics.ts';
 import type { TokenService } from '../authentication/service-account-tokens.ts';
 import { aggregatedDiscovery, apiGroup, apiGroupList, apiResourceList, apiVersions } from '../discovery/discovery.ts';
 import { encodeOpenapiV2, openapiV2, openapiV3, openapiV3Index } from '../schema/openapi.ts';
+import { methodNotAllowed } from '../status.ts';
 import type { Catalog } from './catalog.ts';
 import type { Exchange } from './exchange.ts';
 import type { HealthCheck } from './health.ts';
@@ -124,6 +125,9 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
 
   return async (exchange) => {
     const { path } = exchange;
+    if (exchange.method !== 'GET' && exchange.method !== 'HEAD') {
+      throw methodNotAllowed();
+    }
     const parts = path.split('/').slice(1);
     switch (parts[0]) {
       case '':
