@@ -16,6 +16,16 @@ import { podGcController } from './pod-gc/controller.ts';
 import { replicaSetController, replicationControllerController } from './replicaset/controller.ts';
 import { statefulSetController } from './statefulset/controller.ts';
 import { rootCaController, serviceAccountController } from './serviceaccount/controller.ts';
+import { attachDetachController } from './attach-detach/controller.ts';
+import { clusterRoleAggregationController } from './clusterrole-aggregation/controller.ts';
+import { cronJobController } from './cronjob/controller.ts';
+import { disruptionController } from './disruption/controller.ts';
+import { ephemeralVolumeController } from './ephemeral-volume/controller.ts';
+import { persistentVolumeBinderController } from './persistent-volume/controller.ts';
+import { volumeExpandController } from './persistent-volume/expand.ts';
+import { claimProtectionController, volumeProtectionController } from './protection/controller.ts';
+import { resourceQuotaController } from './resource-quota/controller.ts';
+import { ttlAfterFinishedController } from './ttl/controller.ts';
 
 export const controllers: readonly Controller[] = [
   namespaceController,
@@ -35,6 +45,17 @@ export const controllers: readonly Controller[] = [
   podGcController,
   statefulSetController,
   jobController,
+  persistentVolumeBinderController,
+  volumeExpandController,
+  claimProtectionController,
+  volumeProtectionController,
+  attachDetachController,
+  ephemeralVolumeController,
+  resourceQuotaController,
+  disruptionController,
+  cronJobController,
+  ttlAfterFinishedController,
+  clusterRoleAggregationController,
 ];
 
 /**
