@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The admission plugins of the API server, in the order in which they run.
 import type { AccessAttributes, AccessDecision } from '../resources/config.ts';
+import { validatingAdmissionPolicies } from '../extensions/admission-policies.ts';
 import type { AdmissionPlugin } from '../resources/definition.ts';
 import { certificateApproval, certificateSigning, certificateSubjectRestriction } from './certificates.ts';
 import { limitRanger } from './limit-ranger.ts';
@@ -42,6 +43,7 @@ export function admissionPlugins(config: AdmissionConfig): readonly AdmissionPlu
     defaultIngressClass,
     defaultStorageClass,
     mutatingWebhooks,
+    validatingAdmissionPolicies,
     validatingWebhooks,
     // Last: what others refuse must not be charged.
     resourceQuota,

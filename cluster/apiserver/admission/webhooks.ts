@@ -77,7 +77,7 @@ function matches(webhook: Webhook, attributes: AdmissionAttributes): boolean {
   );
 }
 
-function matchesRule(
+export function matchesRule(
   rule: NonNullable<Webhook['rules']>[number],
   { operation, definition, context }: AdmissionAttributes,
 ): boolean {
@@ -102,14 +102,20 @@ function matchesRule(
   );
 }
 
-function matchesObject({ objectSelector }: Webhook, { object, old }: AdmissionAttributes): boolean {
+export function matchesObject(
+  { objectSelector }: Pick<Webhook, 'objectSelector'>,
+  { object, old }: AdmissionAttributes,
+): boolean {
   return (
     objectSelector === undefined ||
     [object, old].some((one) => one !== undefined && matchesLabelSelector(objectSelector, one.metadata.labels ?? {}))
   );
 }
 
-function matchesNamespace({ namespaceSelector }: Webhook, attributes: AdmissionAttributes): boolean {
+export function matchesNamespace(
+  { namespaceSelector }: Pick<Webhook, 'namespaceSelector'>,
+  attributes: AdmissionAttributes,
+): boolean {
   if (namespaceSelector === undefined) {
     return true;
   }
