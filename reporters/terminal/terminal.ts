@@ -101,7 +101,7 @@ export function liveLines(record: RunRecord, now: Date, options: TerminalOptions
     ...(counts.failed > 0 ? [paint('red', `${counts.failed} failed`)] : []),
     ...(counts.inconclusive > 0 ? [paint('yellow', `${counts.inconclusive} inconclusive`)] : []),
     ...(counts.skipped > 0 ? [paint('dim', `${counts.skipped} skipped`)] : []),
-    `${counts.unfinished} to go`,
+    counts.unfinished > 0 ? `${counts.unfinished} to go` : paint('dim', 'taking the snapshot and cleaning up'),
     ...(left === undefined ? [] : [paint('dim', `about ${duration(left)} left`)]),
   ];
   return [
@@ -195,13 +195,16 @@ export function terminalView(
   const record = emptyRecord();
   const live = stream.isTTY === true;
   let painted = 0;
+  let last = '';
   const layout = (): TerminalOptions => ({ ...options, columns: stream.columns ?? 120 });
   const wipe = (): string => (painted === 0 ? '' : `\u001b[${painted}F\u001b[0J`);
   const repaint = (above: readonly string[]): void => {
     const lines = live ? liveLines(record, new Date(), layout()) : [];
-    const text = wipe() + [...above, ...lines].map((line) => `${line}\n`).join('');
+    const below = lines.map((line) => `${line}\n`).join('');
+    if (above.length === 0 && below === last) return;
+    stream.write(wipe() + above.map((line) => `${line}\n`).join('') + below);
     painted = lines.length;
-    if (text !== '') stream.write(text);
+    last = below;
   };
   const timer = live ? setInterval(() => repaint([]), repaintMs) : undefined;
   timer?.unref();
@@ -214,6 +217,7 @@ export function terminalView(
       clearInterval(timer);
       if (painted > 0) stream.write(wipe());
       painted = 0;
+      last = '';
     },
   };
 }
