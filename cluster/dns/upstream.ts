@@ -15,6 +15,8 @@ import type { Query } from './wire.ts';
 
 /** Waiting for one server before the next is asked. */
 const attemptMs = 2000;
+/** The same for a server that did not answer lately. */
+const downAttemptMs = 500;
 /** Clients give up after 5 s; an answer after that is wasted. */
 const totalMs = 4800;
 /** A server that failed this many times in a row goes to the end of the order. */
@@ -78,7 +80,8 @@ export class Upstream {
       if (left <= 0) break;
       const overTcp = this.#config.forceTcp || (transport === 'tcp' && !this.#config.preferUdp);
       const startedAt = performance.now();
-      const reply = await exchange(server, { query, packet, overTcp, timeoutMs: Math.min(attemptMs, left) });
+      const patienceMs = server.failures >= failuresUntilDown ? downAttemptMs : attemptMs;
+      const reply = await exchange(server, { query, packet, overTcp, timeoutMs: Math.min(patienceMs, left) });
       const rcode = reply === undefined ? undefined : reply.readUInt16BE(2) & 0x0f;
       this.#observer.asked(`${server.address}:${server.port}`, (performance.now() - startedAt) / 1000, rcode);
       if (reply === undefined) {

@@ -3,7 +3,8 @@
 import { expect } from 'chai';
 
 import { tracePacket } from '../network/nft/trace-packet.ts';
-import { assembleTable, planServicePort } from './plan.ts';
+import { planServicePort } from './plan.ts';
+import { assembleTable } from './rule-store.ts';
 import { backendsByPort, servicePorts } from './service-model.ts';
 import type { EndpointSlice, Service, ServiceSpec } from '../machinery/api-types.ts';
 import type { Trace, TraceOptions, VirtualPacket } from '../network/nft/trace-packet.ts';

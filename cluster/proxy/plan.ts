@@ -12,7 +12,7 @@ import { createHash } from 'node:crypto';
 
 import { counter, renderEndpoint, unless, verdict, when } from '../network/nft/ruleset.ts';
 import { usableBackends } from './service-model.ts';
-import type { Chain, ElementSet, Family, KeyType, Match, Rule, Table, Verdict } from '../network/nft/ruleset.ts';
+import type { Chain, ElementSet, Family, KeyType, Match, Rule, Verdict } from '../network/nft/ruleset.ts';
 import type { Backend, NodeIdentity, ServicePort } from './service-model.ts';
 
 export interface PlanOptions {
@@ -33,14 +33,13 @@ export interface ServiceRules {
   readonly counts: readonly number[];
 }
 
-interface Element {
+/** One element of a shared set or map. */
+export interface Element {
   readonly set: string;
   readonly key: string;
   readonly value: string;
   readonly comment?: string;
 }
-
-export const tableName = 'kube-proxy';
 
 /** The packet mark that asks for masquerading; the same bit as upstream's. */
 export const masqueradeBit = 0x4000;
@@ -53,42 +52,18 @@ const mostShared = 32;
 const toService = (family: Family): string => `${family} daddr . meta l4proto . th dport`;
 const toNodePort = 'meta l4proto . th dport';
 
-/** Everything that does not depend on a single Service, with the parts of all Services put in. */
-export function assembleTable(parts: Iterable<ServiceRules>, options: PlanOptions): Table {
-  const address: KeyType = options.family === 'ip' ? 'ipv4_addr' : 'ipv6_addr';
-  const triple: KeyType[] = [address, 'inet_proto', 'inet_service'];
-  const pair: KeyType[] = ['inet_proto', 'inet_service'];
-  const elements = new Map<string, Map<string, string>>();
-  const comments = new Map<string, Map<string, string>>();
-  const sets = new Map<string, ElementSet>();
-  const addSet = (name: string, facts: Pick<ElementSet, 'key' | 'value'>): void => {
-    const own = new Map<string, string>();
-    const ownComments = new Map<string, string>();
-    elements.set(name, own);
-    comments.set(name, ownComments);
-    sets.set(name, { ...facts, elements: own, comments: ownComments });
-  };
-  const chains = baseChains(options);
-  addSet('cluster-ips', { key: [address] });
-  addSet('hairpin-connections', { key: [address, address] });
-  for (const name of ['service-ips', 'no-endpoint-services', 'firewall-ips']) {
-    addSet(name, { key: triple, value: 'verdict' });
-  }
-  for (const name of ['service-nodeports', 'no-endpoint-nodeports']) addSet(name, { key: pair, value: 'verdict' });
-  if (options.nodePortAddresses !== undefined) {
-    const own = new Map(options.nodePortAddresses.map((ip) => [ip, ''] as const));
-    sets.set('nodeport-ips', { key: [address], elements: own });
-  }
-  const counts = new Set<number>();
-  const all = [...parts];
-  for (const part of all) for (const count of part.counts) counts.add(count);
-  for (let index = 0; index < Math.max(0, ...counts); index++) {
-    addSet(`endpoint-${index}`, { key: triple, value: 'endpoint' });
-    addSet(`nodeport-endpoint-${index}`, { key: pair, value: 'endpoint' });
-    chains.set(`endpoint-${index}`, translation(toService(options.family), `endpoint-${index}`));
+type SetFacts = Pick<ElementSet, 'key' | 'value'>;
+
+/** The chains that Services with these numbers of endpoints share. */
+export function sharedChains(counts: Iterable<number>, { family }: PlanOptions): Map<string, Chain> {
+  const chains = new Map<string, Chain>();
+  const all = [...counts];
+  const most = Math.max(0, ...all);
+  for (let index = 0; index < most; index++) {
+    chains.set(`endpoint-${index}`, translation(toService(family), `endpoint-${index}`));
     chains.set(`nodeport-endpoint-${index}`, translation(toNodePort, `nodeport-endpoint-${index}`));
   }
-  for (const count of counts) {
+  for (const count of all) {
     const pick = (prefix: string): Rule => ({
       match: [],
       action: [{ do: 'pick', chains: Array.from({ length: count }, (_, index) => `${prefix}-${index}`) }],
@@ -98,15 +73,36 @@ export function assembleTable(parts: Iterable<ServiceRules>, options: PlanOption
     chains.set(`external-balance-${count}`, { rules: [masquerade, pick('endpoint')] });
     chains.set(`nodeport-balance-${count}`, { rules: [masquerade, pick('nodeport-endpoint')] });
   }
-  for (const part of all) {
-    for (const [name, chain] of part.chains) chains.set(name, chain);
-    for (const [name, set] of part.sets) sets.set(name, set);
-    for (const { set, key, value, comment } of part.elements) {
-      elements.get(set)?.set(key, value);
-      if (comment !== undefined) comments.get(set)?.set(key, comment);
-    }
+  return chains;
+}
+
+/** The sets and maps whose elements are those of Services. */
+export function sharedSets(counts: Iterable<number>, { family }: PlanOptions): Map<string, SetFacts> {
+  const address = addressType(family);
+  const triple: KeyType[] = [address, 'inet_proto', 'inet_service'];
+  const pair: KeyType[] = ['inet_proto', 'inet_service'];
+  const sets = new Map<string, SetFacts>([
+    ['cluster-ips', { key: [address] }],
+    ['hairpin-connections', { key: [address, address] }],
+    ['service-ips', { key: triple, value: 'verdict' }],
+    ['no-endpoint-services', { key: triple, value: 'verdict' }],
+    ['firewall-ips', { key: triple, value: 'verdict' }],
+    ['service-nodeports', { key: pair, value: 'verdict' }],
+    ['no-endpoint-nodeports', { key: pair, value: 'verdict' }],
+  ]);
+  const most = Math.max(0, ...counts);
+  for (let index = 0; index < most; index++) {
+    sets.set(`endpoint-${index}`, { key: triple, value: 'endpoint' });
+    sets.set(`nodeport-endpoint-${index}`, { key: pair, value: 'endpoint' });
   }
-  return { family: options.family, name: tableName, chains, sets };
+  return sets;
+}
+
+/** The sets that depend on the node alone. */
+export function baseSets({ family, nodePortAddresses }: PlanOptions): Map<string, ElementSet> {
+  if (nodePortAddresses === undefined) return new Map();
+  const elements = new Map(nodePortAddresses.map((ip) => [ip, ''] as const));
+  return new Map([['nodeport-ips', { key: [addressType(family)], elements }]]);
 }
 
 /** The chains, sets and map elements of one Service port with its backends. */
@@ -260,7 +256,7 @@ class ServicePlan {
       const chain = endpointChainName(this.#port, backend);
       // The set's name carries the time-out, since the time-out of a set cannot be changed.
       const set = cut(`affinity-${affinitySeconds}-${chain.slice('endpoint-'.length)}`);
-      const key: KeyType[] = [family === 'ip' ? 'ipv4_addr' : 'ipv6_addr'];
+      const key: KeyType[] = [addressType(family)];
       this.#sets.set(set, { key, rememberSeconds: affinitySeconds, elements: new Map() });
       this.#chains.set(chain, {
         rules: [
@@ -293,12 +289,17 @@ class ServicePlan {
   }
 }
 
+function addressType(family: Family): KeyType {
+  return family === 'ip6' ? 'ipv6_addr' : 'ipv4_addr';
+}
+
 function translation(fields: string, map: string): Chain {
   const transports = when('meta l4proto', 'tcp', 'udp', 'sctp');
   return { rules: [{ match: [transports], action: [{ do: 'dnat-lookup', fields, map }] }] };
 }
 
-function baseChains({ family, nodePortAddresses, clusterCIDRs }: PlanOptions): Map<string, Chain> {
+/** The chains that depend on the node alone. */
+export function baseChains({ family, nodePortAddresses, clusterCIDRs }: PlanOptions): Map<string, Chain> {
   const daddr = `${family} daddr`;
   const saddr = `${family} saddr`;
   const toNode: Match[] =

@@ -4,7 +4,8 @@
 
 import { LiveTable } from '../network/nft/live-table.ts';
 import { deleteFlows, staleFlows, udpState } from './conntrack.ts';
-import { assembleTable, planServicePort } from './plan.ts';
+import { planServicePort } from './plan.ts';
+import { RuleStore } from './rule-store.ts';
 import { backendsByPort, servicePorts } from './service-model.ts';
 import type { EndpointSlice, Service } from '../machinery/api-types.ts';
 import type { UdpState } from './conntrack.ts';
@@ -29,7 +30,6 @@ export interface SyncReport {
 }
 
 interface ServiceEntry {
-  readonly rules: readonly ServiceRules[];
   readonly udp: ReadonlyMap<string, UdpState>;
   readonly health: HealthCheck | undefined;
   readonly withoutLocal: { readonly internal: number; readonly external: number };
@@ -38,6 +38,7 @@ interface ServiceEntry {
 export class Proxier {
   readonly #source: ServiceSource;
   readonly #live = new LiveTable();
+  readonly #store = new RuleStore();
   readonly #entries = new Map<string, ServiceEntry>();
   readonly #onConntrackError: (error: Error) => void;
   #options: PlanOptions;
@@ -66,13 +67,15 @@ export class Proxier {
       const before = this.#entries.get(key);
       const after = this.#plan(key);
       if (after === undefined) this.#entries.delete(key);
-      else this.#entries.set(key, after);
-      for (const port of new Set([...(before?.udp.keys() ?? []), ...(after?.udp.keys() ?? [])])) {
-        deletions.push(...staleFlows(before?.udp.get(port), after?.udp.get(port)));
+      else this.#entries.set(key, after.entry);
+      this.#store.replace(key, after?.rules ?? []);
+      const udp = after?.entry.udp;
+      for (const port of new Set([...(before?.udp.keys() ?? []), ...(udp?.keys() ?? [])])) {
+        deletions.push(...staleFlows(before?.udp.get(port), udp?.get(port)));
       }
     }
-    const table = assembleTable(this.#rules(), this.#options);
-    const result = await this.#live.apply(table);
+    const { table, former } = this.#store.take(this.#options);
+    const result = await this.#live.apply(table, former);
     await deleteFlows(deletions, this.#onConntrackError);
     const withoutLocal = { internal: 0, external: 0 };
     for (const entry of this.#entries.values()) {
@@ -86,17 +89,13 @@ export class Proxier {
     return [...this.#entries.values()].flatMap(({ health }) => (health === undefined ? [] : [health]));
   }
 
-  *#rules(): Generator<ServiceRules> {
-    for (const entry of this.#entries.values()) yield* entry.rules;
-  }
-
   #allKeys(): Set<string> {
     const keys = new Set(this.#entries.keys());
     for (const { metadata } of this.#source.services()) keys.add(`${metadata.namespace}/${metadata.name}`);
     return keys;
   }
 
-  #plan(key: string): ServiceEntry | undefined {
+  #plan(key: string): { entry: ServiceEntry; rules: readonly ServiceRules[] } | undefined {
     const service = this.#source.service(key);
     const family = this.#options.family === 'ip' ? 4 : 6;
     const ports = service === undefined ? [] : servicePorts(service, family);
@@ -123,6 +122,6 @@ export class Proxier {
       healthPort > 0 && first !== undefined && first.externalLocal
         ? { namespace: first.namespace, name: first.name, port: healthPort, localEndpoints: localAddresses.size }
         : undefined;
-    return { rules, udp, health, withoutLocal };
+    return { entry: { udp, health, withoutLocal }, rules };
   }
 }

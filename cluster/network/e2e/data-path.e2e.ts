@@ -2,7 +2,8 @@
 // Services, policies and routes with real packets, as root, in namespaces of this test's own.
 import { expect } from 'chai';
 
-import { assembleTable, planServicePort } from '../../proxy/plan.ts';
+import { planServicePort } from '../../proxy/plan.ts';
+import { assembleTable } from '../../proxy/rule-store.ts';
 import { masqueradeTable } from '../masquerade.ts';
 import { compilePolicies } from '../policy/compile.ts';
 import { makeWorld } from './netns-world.ts';

@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 
 import { planTransaction } from './transaction.ts';
 import type { Table } from './ruleset.ts';
+import type { FormerElements } from './transaction.ts';
 
 export interface ApplyResult {
   /** What reached the kernel: nothing, a difference, or the table as a whole. */
@@ -24,14 +25,17 @@ export class LiveTable {
     return this.#pendingCleanup !== '';
   }
 
-  /** Brings the kernel to `table`. Not to be called again before the promise settles. */
-  async apply(table: Table): Promise<ApplyResult> {
+  /**
+   * Brings the kernel to `table`. Not to be called again before the promise settles. `former` is for tables whose sets
+   * are changed in place.
+   */
+  async apply(table: Table, former?: FormerElements): Promise<ApplyResult> {
     const before = this.#current;
     if (before === undefined) {
       await this.#replace(table);
       return { kind: 'whole' };
     }
-    const { commands, cleanup } = planTransaction(before, table);
+    const { commands, cleanup } = planTransaction(before, table, former);
     if (commands === '' && this.#pendingCleanup === '') return { kind: 'none' };
     try {
       await runNft(this.#pendingCleanup + commands);
@@ -63,7 +67,7 @@ export function runNft(commands: string): Promise<void> {
     const child = spawn('nft', ['-f', '-'], { stdio: ['pipe', 'ignore', 'pipe'] });
     let complaint = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      if (complaint.length < 2000) complaint += text;
+      if (complaint.length < 500) complaint += text.slice(0, 500);
     });
     child.on('error', (error) => {
       reject(new Error(`nft cannot be started: ${error.message}; install the nftables package`, { cause: error }));

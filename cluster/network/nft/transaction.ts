@@ -18,8 +18,19 @@ export interface Transaction {
 /** Elements per `add element` command: a parser-friendly line length. */
 const elementsPerCommand = 512;
 
+/**
+ * What elements were before they changed, by set and key; undefined for those that did not exist. Names at least every
+ * element that differs. A planner that changes its sets in place gives this, as `before` then shows the new state.
+ */
+export type FormerElements = ReadonlyMap<string, ReadonlyMap<string, FormerElement | undefined>>;
+
+export interface FormerElement {
+  readonly value: string;
+  readonly comment: string | undefined;
+}
+
 /** From `before` to `after`; without `before` the table is replaced as a whole, whatever the kernel holds. */
-export function planTransaction(before: Table | undefined, after: Table): Transaction {
+export function planTransaction(before: Table | undefined, after: Table, former?: FormerElements): Transaction {
   const table = `${after.family} ${after.name}`;
   const lines: string[] = [];
   const cleanup: string[] = [];
@@ -36,16 +47,16 @@ export function planTransaction(before: Table | undefined, after: Table): Transa
   for (const [name, chain] of after.chains) {
     if (!oldChains.has(name)) lines.push(`add chain ${table} ${name}${renderHook(chain)}`);
   }
-  for (const [name, old] of oldSets) {
-    if (old.rememberSeconds !== undefined) continue;
-    const set = after.sets.get(name);
-    const gone: string[] = [];
-    if (set?.elements === old.elements) continue;
-    for (const [key, value] of old.elements) {
-      if (set?.elements.get(key) !== value || set.comments?.get(key) !== old.comments?.get(key)) gone.push(key);
-    }
-    pushElements(lines, `delete element ${table} ${name}`, gone);
+  const changes = new Map<string, ElementChanges>();
+  for (const name of new Set([...oldSets.keys(), ...after.sets.keys()])) {
+    const [old, now] = [oldSets.get(name), after.sets.get(name)];
+    if ((old ?? now)?.rememberSeconds !== undefined) continue;
+    changes.set(
+      name,
+      elementChanges(old, now, before === undefined ? undefined : (former?.get(name) ?? (former && new Map()))),
+    );
   }
+  for (const [name, { gone }] of changes) pushElements(lines, `delete element ${table} ${name}`, gone);
   for (const [name, chain] of after.chains) {
     const old = oldChains.get(name);
     if (old === chain) continue;
@@ -62,19 +73,7 @@ export function planTransaction(before: Table | undefined, after: Table): Transa
     }
     for (const rule of rules) lines.push(`add rule ${table} ${name} ${rule}`);
   }
-  for (const [name, set] of after.sets) {
-    if (set.rememberSeconds !== undefined) continue;
-    const old = oldSets.get(name);
-    if (old?.elements === set.elements) continue;
-    const added: string[] = [];
-    for (const [key, value] of set.elements) {
-      const comment = set.comments?.get(key);
-      if (old?.elements.get(key) === value && old.comments?.get(key) === comment) continue;
-      const named = comment === undefined ? key : `${key} ${renderComment(comment)}`;
-      added.push(value === '' ? named : `${named} : ${value}`);
-    }
-    pushElements(lines, `add element ${table} ${name}`, added);
-  }
+  for (const [name, { added }] of changes) pushElements(lines, `add element ${table} ${name}`, added);
   const goneChains = [...oldChains.keys()].filter((name) => !after.chains.has(name));
   for (const name of goneChains) lines.push(`flush chain ${table} ${name}`);
   for (const name of goneChains) cleanup.push(`delete chain ${table} ${name}`);
@@ -82,6 +81,37 @@ export function planTransaction(before: Table | undefined, after: Table): Transa
     if (!after.sets.has(name)) cleanup.push(`delete ${kindOf(old)} ${table} ${name}`);
   }
   return { commands: joined(lines), cleanup: joined(cleanup) };
+}
+
+interface ElementChanges {
+  readonly gone: readonly string[];
+  readonly added: readonly string[];
+}
+
+function elementChanges(
+  old: ElementSet | undefined,
+  now: ElementSet | undefined,
+  former: ReadonlyMap<string, FormerElement | undefined> | undefined,
+): ElementChanges {
+  const gone: string[] = [];
+  const added: string[] = [];
+  const compare = (key: string, before: FormerElement | undefined): void => {
+    const value = now?.elements.get(key);
+    const comment = now?.comments?.get(key);
+    if (before?.value === value && before?.comment === comment) return;
+    if (before !== undefined) gone.push(key);
+    if (value === undefined) return;
+    const named = comment === undefined ? key : `${key} ${renderComment(comment)}`;
+    added.push(value === '' ? named : `${named} : ${value}`);
+  };
+  if (former !== undefined) {
+    for (const [key, before] of former) compare(key, before);
+    return { gone, added };
+  }
+  if (old?.elements === now?.elements) return { gone, added };
+  for (const [key, value] of old?.elements ?? []) compare(key, { value, comment: old?.comments?.get(key) });
+  for (const key of now?.elements.keys() ?? []) if (old?.elements.has(key) !== true) compare(key, undefined);
+  return { gone, added };
 }
 
 function renderSet(set: ElementSet): string {
