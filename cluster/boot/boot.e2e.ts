@@ -48,7 +48,7 @@ describe('a cluster on this machine', function () {
 
   it('is found again by a second up, and refuses one that asks for something else', async () => {
     const init = stateOf().nodes.map((node) => node.init?.pid);
-    expect((await plumb('up', '--name', name, '--workers', '1')).code).to.equal(0);
+    await succeeds('up', '--name', name, '--workers', '1');
     expect(stateOf().nodes.map((node) => node.init?.pid)).to.deep.equal(init);
     const other = await plumb('up', '--name', name, '--workers', '2');
     expect(other.code).to.equal(1);
@@ -79,7 +79,7 @@ describe('a cluster on this machine', function () {
         (row) => row.component.startsWith('(') || (row.pid !== undefined && !rows.some((old) => old.pid === row.pid)),
       );
     await until(restarted, { what: 'the supervisors to start everything again', timeoutMs: 30_000 });
-    expect((await plumb('up', '--name', name, '--workers', '1')).code).to.equal(0);
+    await succeeds('up', '--name', name, '--workers', '1');
   });
 
   it('has room for a neighbour, and losing one of them leaves the other alone', async () => {
@@ -89,18 +89,18 @@ describe('a cluster on this machine', function () {
     expect((await plumb('list')).stdout)
       .to.include(name)
       .and.include(neighbour);
-    expect((await plumb('down', '--name', neighbour)).code).to.equal(0);
+    await succeeds('down', '--name', neighbour);
     expect(tracesOf(neighbour)).to.deep.equal([]);
     expect(await readyNodes()).to.have.length(2);
   });
 
   it('switches a node off and on again', async () => {
-    expect((await plumb('stop', '--name', name, 'worker')).code).to.equal(0);
+    await succeeds('stop', '--name', name, 'worker');
     expect(cgroupPids(hostCgroups(), name, `${name}-worker`)).to.deep.equal([]);
     expect((await plumb('kubeconfig', '--name', name)).stderr).to.include('does not run');
     const start = await plumb('start', '--name', name, 'worker');
     expect(start.code, start.stderr).to.equal(0);
-    expect((await plumb('up', '--name', name, '--workers', '1')).code).to.equal(0);
+    await succeeds('up', '--name', name, '--workers', '1');
   });
 
   it('goes without a trace, though its state is lost and its processes were killed in the wrong order', async () => {
@@ -108,10 +108,10 @@ describe('a cluster on this machine', function () {
     process.kill(state.lan?.holder.pid ?? 0, 'SIGKILL');
     process.kill(state.nodes[1]?.parent?.pid ?? 0, 'SIGKILL');
     rmSync(join(stateDirectory, 'clusters', name, 'cluster.json'));
-    expect((await plumb('down', '--name', name)).code).to.equal(0);
+    await succeeds('down', '--name', name);
     expect(tracesOf(name)).to.deep.equal([]);
     expect(await run(['nft', 'list', 'ruleset'])).to.equal(rulesBefore);
-    expect((await plumb('down', '--name', name)).code).to.equal(0);
+    await succeeds('down', '--name', name);
   });
 
   function stateOf(): ClusterState {
@@ -157,6 +157,11 @@ function read(path: string): string {
   } catch {
     return '';
   }
+}
+
+async function succeeds(...args: string[]): Promise<void> {
+  const { code, stderr } = await plumb(...args);
+  expect(code, `plumb cluster ${args.join(' ')}: ${stderr}`).to.equal(0);
 }
 
 interface Outcome {

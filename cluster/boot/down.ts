@@ -4,17 +4,16 @@
 
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 
-import { cgroupClusters, cgroupPids, hostCgroups, removeCgroups } from '../machines/cgroups.ts';
+import { cgroupClusters, clearCgroups, hostCgroups } from '../machines/cgroups.ts';
 import { removeLan } from '../machines/lan.ts';
 import { run } from '../machines/command.ts';
 import { removeMountPoints } from '../machines/mount-points.ts';
-import { kill, killAll } from '../machines/processes.ts';
+import { kill } from '../machines/processes.ts';
 import { clusterPaths, stateDirectory } from './layout.ts';
 import { readState } from './state.ts';
 
 /** Idempotent. Errors name what could not be removed. */
 export async function down(name: string): Promise<void> {
-  const mounts = hostCgroups();
   const paths = clusterPaths(name);
   const state = readState(name);
   for (const node of state?.nodes ?? []) {
@@ -23,10 +22,9 @@ export async function down(name: string): Promise<void> {
     if (node.parent !== undefined) kill(node.parent, 'SIGKILL');
   }
   if (state?.lan !== undefined) kill(state.lan.holder, 'SIGKILL');
-  await killAll(() => cgroupPids(mounts, name), `the processes of cluster ${name}`);
+  await clearCgroups(name);
   await removeLan(name);
-  removeCgroups(mounts, name);
-  if (cgroupClusters(mounts).length === 0) removeMountPoints(stateDirectory());
+  if (cgroupClusters(hostCgroups()).length === 0) removeMountPoints(stateDirectory());
   await unmountBelow(paths.root);
   if (existsSync(paths.root)) rmSync(paths.root, { recursive: true, force: true, maxRetries: 3 });
 }

@@ -6,6 +6,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
+import { killAll } from './processes.ts';
+import { until } from './until.ts';
+
 export interface CgroupMount {
   /** Mount point on the host, such as /sys/fs/cgroup/memory. */
   readonly path: string;
@@ -83,13 +86,24 @@ export function cgroupClusters(mounts: readonly CgroupMount[]): string[] {
   ];
 }
 
-/** Removes the directories of a cluster (deepest first); their processes must be gone. */
-export function removeCgroups(mounts: readonly CgroupMount[], cluster: string, member?: string): void {
-  for (const mount of mounts) {
-    const root = join(mount.path, parent, cluster, member ?? '');
-    for (const directory of treeOf(root).toReversed()) rmdirSync(directory);
-    if (member === undefined) removeIfEmpty(join(mount.path, parent));
-  }
+/** Ends every process of a cluster, or of one member of it, and removes their groups. */
+export async function clearCgroups(cluster: string, member?: string): Promise<void> {
+  const mounts = hostCgroups();
+  const what = `the processes of ${member ?? `cluster ${cluster}`}`;
+  const isCleared = async (): Promise<boolean> => {
+    await killAll(() => cgroupPids(mounts, cluster, member), what);
+    for (const mount of mounts) {
+      // A process that has ended keeps its group busy until its parent has taken note: EBUSY then, and it is tried again.
+      for (const directory of treeOf(join(mount.path, parent, cluster, member ?? '')).toReversed())
+        rmdirSync(directory);
+      if (member === undefined) removeIfEmpty(join(mount.path, parent));
+    }
+    return true;
+  };
+  await until(isCleared, {
+    what: `the control groups of ${member ?? `cluster ${cluster}`} to be empty`,
+    timeoutMs: 20_000,
+  });
 }
 
 /** Directories of a tree, each before its children. */

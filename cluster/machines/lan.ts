@@ -6,10 +6,10 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 
-import { cgroupPids, createCgroup, hostCgroups } from './cgroups.ts';
+import { clearCgroups, createCgroup, hostCgroups } from './cgroups.ts';
 import { run } from './command.ts';
 import { firstLine } from './first-line.ts';
-import { identify, killAll, type ProcessIdentity } from './processes.ts';
+import { identify, type ProcessIdentity } from './processes.ts';
 
 export interface Lan {
   /** First three numbers of the /24, such as "172.28.7". */
@@ -57,7 +57,7 @@ export async function plugIn(lan: Lan, port: string, nodePid: number): Promise<v
 
 /** Removes the LAN, whatever is left of it. Nodes must be gone. */
 export async function removeLan(cluster: string): Promise<void> {
-  await killAll(() => cgroupPids(hostCgroups(), cluster, lanMember), `the LAN of cluster ${cluster}`);
+  await clearCgroups(cluster, lanMember);
   const hostLink = hostLinkName(cluster);
   // The namespace takes its end of the veth with it, but only after a moment and in another context.
   if (readdirSync('/sys/class/net').includes(hostLink)) {

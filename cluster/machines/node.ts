@@ -6,11 +6,11 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { cgroupPids, createCgroup, delegateNodeCgroup, hostCgroups, removeCgroups } from './cgroups.ts';
+import { clearCgroups, createCgroup, delegateNodeCgroup, hostCgroups } from './cgroups.ts';
 import { firstLine } from './first-line.ts';
 import { plugIn, type Lan } from './lan.ts';
 import { initScript, privateDirectories } from './node-init.ts';
-import { childrenOf, identify, killAll, type ProcessIdentity } from './processes.ts';
+import { childrenOf, identify, type ProcessIdentity } from './processes.ts';
 
 export interface NodeSpec {
   readonly cluster: string;
@@ -66,9 +66,7 @@ export async function startNode(spec: NodeSpec, lan: Lan): Promise<NodeMachine> 
 
 /** Ends a node, whatever is left of it, and removes its control groups; its directory stays. */
 export async function stopNode(cluster: string, name: string): Promise<void> {
-  const mounts = hostCgroups();
-  await killAll(() => cgroupPids(mounts, cluster, name), `the processes of node ${name}`);
-  removeCgroups(mounts, cluster, name);
+  await clearCgroups(cluster, name);
 }
 
 /** Name of the node's port on the bridge: unique in the LAN by the last number of the address. */
