@@ -86,16 +86,10 @@ describe('server-side apply', () => {
     };
     const refused = serverSideApply({ ...options, force: false });
     if (!('conflicts' in refused)) throw new Error('no conflict');
+    const conflict = 'conflict with "kubectl-scale" with subresource "scale" using apps/v1';
     expect(conflictStatus(refused.conflicts)).to.deep.equal({
-      message:
-        'Apply failed with 1 conflict: conflict with "kubectl-scale" with subresource "scale" using apps/v1: .spec.replicas',
-      causes: [
-        {
-          reason: 'FieldManagerConflict',
-          message: 'conflict with "kubectl-scale" with subresource "scale" using apps/v1',
-          field: '.spec.replicas',
-        },
-      ],
+      message: `Apply failed with 1 conflict: ${conflict}: .spec.replicas`,
+      causes: [{ reason: 'FieldManagerConflict', message: conflict, field: '.spec.replicas' }],
     });
     const forced = serverSideApply({ ...options, force: true });
     if (!('object' in forced)) throw new Error('still a conflict');
@@ -239,7 +233,7 @@ function applied(
   const decoded = decodeObject(schema, structuredClone(config), 'Strict');
   expect(decoded.errors).to.deep.equal([]);
   const result = serverSideApply({ schema, live, config: decoded.object, manager, force, now });
-  if ('conflicts' in result) throw new Error(conflictStatus(result.conflicts).message);
+  if ('conflicts' in result) throw new Error(`conflicts: ${JSON.stringify(result.conflicts)}`);
   return result.object;
 }
 

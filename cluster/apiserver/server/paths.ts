@@ -26,6 +26,7 @@ export interface PathOptions {
 }
 
 const json = 'application/json';
+/** As clients ask for it; Go cannot parse the `@` in what it gets, so the answer has a dot there. */
 const openapiProtobuf = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
 
 /** Returns a function that answers an exchange, or tells with false that the path is unknown. */
@@ -105,7 +106,7 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
       const found = encoded
         ? await document('openapi v2 protobuf', async () => encodeOpenapiV2(await openapiV2(definitions, info)))
         : await document('openapi v2', () => openapiV2(definitions, info));
-      sendTagged(exchange, encoded ? openapiProtobuf : json, found as { body: Buffer; etag: string });
+      sendTagged(exchange, encoded ? openapiProtobuf.replace('@', '.') : json, found as { body: Buffer; etag: string });
       return true;
     }
     if (parts[1] !== 'v3') {

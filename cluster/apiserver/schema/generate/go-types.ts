@@ -72,7 +72,7 @@ export function parseGoPackage(path: string, sources: readonly string[]): GoPack
     let comment: string[] = [];
     for (let i = 0; i < lines.length; i++) {
       const line = (lines[i] ?? '').trimEnd();
-      if (/^\/\//.test(line)) {
+      if (line.startsWith('//')) {
         comment.push(line.replace(/^\/\/ ?/, ''));
         continue;
       }
