@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'chai';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { createTokenKeys } from '../../boot/certificates.ts';
 import type { KubeObject, Registry } from '../resources/definition.ts';
 import { createTokenService } from './service-account-tokens.ts';

@@ -32,6 +32,7 @@ export interface ApiServerOptions {
 }
 
 const shutdownGraceMs = 5_000;
+const keepAliveMs = 30_000;
 
 export class ApiServer {
   readonly #options: ApiServerOptions;
@@ -49,6 +50,11 @@ export class ApiServer {
       rejectUnauthorized: false,
       minVersion: 'TLSv1.2',
       settings: { maxConcurrentStreams: 1_000, initialWindowSize: 1024 * 1024 },
+      // One connection carries all watches of a component: node's defaults would refuse new streams while watchers are
+      // behind, and end connections whose clients close many watches at once.
+      maxSessionMemory: 2_048,
+      streamResetBurst: 10_000,
+      streamResetRate: 1_000,
     });
     this.#listen();
   }
@@ -80,6 +86,10 @@ export class ApiServer {
 
   #listen(): void {
     const server = this.#server;
+    server.on('secureConnection', (socket) => {
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true, keepAliveMs);
+    });
     server.on('session', (session) => {
       this.#sessions.set(session, this.#identify(session.socket as TLSSocket));
       session.on('close', () => this.#sessions.delete(session));

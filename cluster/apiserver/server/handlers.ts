@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers requests for resources: finds the definition, decodes what was sent, runs the verb and encodes the result.
 import type { KubeObject, RequestContext, UserInfo } from '../resources/definition.ts';
-import { badRequest, deleted, invalid, methodNotAllowed, methodNotSupported, pathNotFound } from '../status.ts';
+import {
+  badRequest,
+  deleted,
+  invalid,
+  isReason,
+  methodNotAllowed,
+  methodNotSupported,
+  pathNotFound,
+} from '../status.ts';
 import { duplicatesIn, expectObject, parseBody } from './body.ts';
 import type { Served } from './catalog.ts';
 import { toServed, toStored } from './core.ts';
@@ -23,6 +31,8 @@ import { createObject, deleteObject, updateObject } from './writes.ts';
 import type { WriteOutcome } from './writes.ts';
 
 const json = 'application/json';
+/** Deletes of a collection that are under way together; etcd commits them in one go. */
+const deleteBatch = 16;
 
 export interface ResourceCall {
   readonly exchange: Exchange;
@@ -44,6 +54,9 @@ export async function serveResource(core: Core, call: ResourceCall): Promise<voi
     throw pathNotFound();
   }
   const context = requestContext(core, call, served);
+  if (served.version.deprecated !== undefined) {
+    context.warn(served.version.deprecated);
+  }
   if (info.subresource !== '') {
     return serveUnder(core, served, call, context);
   }
@@ -183,18 +196,21 @@ async function removeAll(core: Core, served: Served, call: ResourceCall, context
   await freshEnough(core, '');
   const page = await listEntries(core, served, info.namespace, context.query);
   const dry = { ...context, dryRun: context.dryRun || options.dryRun };
-  for (const entry of page.entries) {
+  const removeOne = async (entry: Entry): Promise<void> => {
     const request = {
       ...options,
       namespace: entry.namespace,
       name: entry.name,
-      still: (current: typeof entry) => selected.matches(current),
+      still: (current: Entry) => selected.matches(current),
     };
     await deleteObject(core, served, request, dry).catch((error: unknown) => {
-      if ((error as { reason?: string }).reason !== 'NotFound') {
+      if (!isReason(error, 'NotFound')) {
         throw error;
       }
     });
+  };
+  for (let at = 0; at < page.entries.length; at += deleteBatch) {
+    await Promise.all(page.entries.slice(at, at + deleteBatch).map(removeOne));
   }
   const view = { served, representation: negotiate(exchange.header('accept')), includeObject: '' };
   exchange.respond(200, json, encodeList(view, page.entries, page.metadata));
