@@ -16,50 +16,67 @@ const mostConnections = 1000;
 const mostUnread = 1 << 20;
 
 export class Listeners {
-  readonly #udp: UdpSocket;
+  readonly #handle: Handler;
   readonly #tcp: Server;
   readonly #connections = new Set<Socket>();
+  #udp: UdpSocket | undefined;
 
   constructor(handle: Handler) {
-    this.#udp = createSocket({ type: 'udp6', reuseAddr: true, recvBufferSize: 1 << 20 });
-    this.#udp.on('message', (packet, from) => {
-      const send = ({ reply }: Outcome): void => {
-        // The client may be gone; the answer is then nobody's.
-        if (reply !== undefined) this.#udp.send(reply, from.port, from.address, () => undefined);
-      };
-      const outcome = handle(packet, 'udp', from.address);
-      if (outcome instanceof Promise) outcome.then(send, () => undefined);
-      else send(outcome);
-    });
-    this.#udp.on('error', () => undefined);
-    this.#tcp = createServer((socket) => this.#serve(socket, handle));
+    this.#handle = handle;
+    this.#tcp = createServer((socket) => this.#serve(socket));
     this.#tcp.maxConnections = mostConnections;
   }
 
-  /** Errors: the port and why it cannot be had. */
+  /** Both families where the host has IPv6. Errors: the port and why it cannot be had. */
   async listen(port: number): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#udp.once('error', (error) => reject(new Error(`cannot listen on UDP port ${port}`, { cause: error })));
-      this.#udp.bind(port, '::', resolve);
-    });
+    this.#udp = await this.#bind('udp6', port)
+      .catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'EAFNOSUPPORT' || error.code === 'EADDRNOTAVAIL') return this.#bind('udp4', port);
+        throw error;
+      })
+      .catch((error: unknown) => {
+        throw new Error(`cannot listen on UDP port ${port}`, { cause: error });
+      });
     const bound = port === 0 ? this.port : port;
     await new Promise<void>((resolve, reject) => {
       this.#tcp.once('error', (error) => reject(new Error(`cannot listen on TCP port ${bound}`, { cause: error })));
-      this.#tcp.listen(bound, '::', resolve);
+      this.#tcp.listen(bound, resolve);
     });
   }
 
   get port(): number {
-    return this.#udp.address().port;
+    return this.#udp?.address().port ?? 0;
   }
 
   close(): void {
-    this.#udp.close();
+    this.#udp?.close();
     this.#tcp.close();
     for (const socket of this.#connections) socket.destroy();
   }
 
-  #serve(socket: Socket, handle: Handler): void {
+  #bind(type: 'udp6' | 'udp4', port: number): Promise<UdpSocket> {
+    const socket = createSocket({ type, reuseAddr: true, recvBufferSize: 1 << 20 });
+    socket.on('message', (packet, from) => {
+      const send = ({ reply }: Outcome): void => {
+        // The client may be gone; the answer is then nobody's.
+        if (reply !== undefined) socket.send(reply, from.port, from.address, () => undefined);
+      };
+      const outcome = this.#handle(packet, 'udp', from.address);
+      if (outcome instanceof Promise) outcome.then(send, () => undefined);
+      else send(outcome);
+    });
+    return new Promise((resolve, reject) => {
+      socket.once('error', reject);
+      socket.bind(port, () => {
+        socket.off('error', reject);
+        // Errors of single packets, such as an unreachable client.
+        socket.on('error', () => undefined);
+        resolve(socket);
+      });
+    });
+  }
+
+  #serve(socket: Socket): void {
     this.#connections.add(socket);
     let received: Buffer = Buffer.alloc(0);
     socket.setTimeout(idleMs, () => socket.destroy());
@@ -77,7 +94,7 @@ export class Listeners {
       received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
       while (received.length >= 2 && received.length >= 2 + received.readUInt16BE(0)) {
         const end = 2 + received.readUInt16BE(0);
-        const outcome = handle(received.subarray(2, end), 'tcp', socket.remoteAddress ?? '');
+        const outcome = this.#handle(received.subarray(2, end), 'tcp', socket.remoteAddress ?? '');
         received = received.subarray(end);
         if (outcome instanceof Promise) outcome.then(send, () => undefined);
         else send(outcome);

@@ -112,7 +112,7 @@ async function main(): Promise<void> {
       response.writeHead(status, { 'content-type': type ?? 'text/plain; charset=utf-8' }).end(body);
     });
     server.on('error', (error) => log.error(`cannot serve ${path} on port ${at}`, error));
-    servers.push(server.listen(at, '::'));
+    servers.push(server.listen(at));
   };
   serve(config.healthPort, '/health', () => ({ status: 200, body: 'OK' }));
   serve(config.readyPort, '/ready', () =>
