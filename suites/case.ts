@@ -209,10 +209,13 @@ export interface NamespaceOptions {
   readonly podSecurity?: 'privileged' | 'baseline' | 'restricted';
 }
 
+/** An object of a type of client-node, or a literal with any fields. */
+export type Manifest = KubernetesObject | (KubernetesObject & Readonly<Record<string, unknown>>);
+
 /** An object, several, YAML text (any number of documents), or a file of fixtures/manifests without `.yaml`, rendered by handlebars. */
 export type ManifestSource =
-  | KubernetesObject
-  | readonly KubernetesObject[]
+  | Manifest
+  | readonly Manifest[]
   | string
   | { readonly fixture: string; readonly values?: Readonly<Record<string, unknown>> };
 

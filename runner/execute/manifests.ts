@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { KubernetesObject } from '@kubernetes/client-node';
 import Handlebars from 'handlebars';
 import { parseAllDocuments } from 'yaml';
-import type { ManifestSource } from '../../suites/case.ts';
+import type { Manifest, ManifestSource } from '../../suites/case.ts';
 
 const fixtures = new URL('../../fixtures/manifests/', import.meta.url);
 
@@ -22,7 +22,7 @@ export function objectsOf(source: ManifestSource): KubernetesObject[] {
   return parseManifests(template(source.values ?? {}), fileURLToPath(file));
 }
 
-function isList(source: ManifestSource): source is readonly KubernetesObject[] {
+function isList(source: ManifestSource): source is readonly Manifest[] {
   return Array.isArray(source);
 }
 

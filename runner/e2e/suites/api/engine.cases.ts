@@ -30,7 +30,7 @@ export const clusterScoped = defineCase(
   },
   async (t) => {
     const name = `plumb-${t.runId}`;
-    await t.apply({ apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, ...{ value: 1 } });
+    await t.apply({ apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value: 1 });
     expect((await t.kube.scheduling.readPriorityClass({ name })).value).to.equal(1);
   },
 );
