@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A small etcd v3 client: the transactions that the store needs, ranges, leases, compaction and one kind of watch. Moves on
 // to the next endpoint when one is away. Errors are `StatusError`s: 503 while etcd cannot be reached, 504 when it is too slow.
+import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as grpc from '@grpc/grpc-js';
 import { serviceUnavailable, StatusError, timeout } from '../status.ts';
@@ -105,10 +106,11 @@ export class EtcdClient {
     return this.#txn('delete', key, { modRevision }, { requestDeleteRange: { key: Buffer.from(key) } });
   }
 
-  /** Returns the lease's id. */
+  /** Returns the lease's id. It is ours to choose: those that etcd makes up have 63 bits, more than a number holds exactly. */
   async grantLease(ttlSeconds: number): Promise<number> {
-    const response = await this.#call('leaseGrant', methods.leaseGrant, { TTL: ttlSeconds });
-    return toNumber(response.ID);
+    const id = randomInt(1, 2 ** 47);
+    await this.#call('leaseGrant', methods.leaseGrant, { TTL: ttlSeconds, ID: id });
+    return id;
   }
 
   async compact(revision: number): Promise<void> {
