@@ -10,7 +10,7 @@ import { controlService, writeService } from '../machines/supervisor.ts';
 import { bringUpSteps, readySteps } from './bring-up.ts';
 import { bundleAll } from './bundle.ts';
 import { down } from './down.ts';
-import { imageTemplate } from './images/template.ts';
+import { imageTemplate, importCommand } from './images/template.ts';
 import { clusterPaths } from './layout.ts';
 import { nodeServices } from './services.ts';
 import {
@@ -131,7 +131,7 @@ export async function loadImages(state: ClusterState): Promise<string> {
   for (const node of state.nodes) {
     if (node.init === undefined) continue;
     const place = { cluster: state.name, name: node.name, init: node.init };
-    const command = ['ctr', '--namespace', 'k8s.io', 'images', 'import', template.archive];
+    const command = importCommand(template.layout, ['ctr', '--namespace', 'k8s.io']);
     await run(enterNode(place, command), { timeoutMs: 300_000 });
   }
   state.images = template.key;

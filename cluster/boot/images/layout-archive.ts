@@ -3,7 +3,16 @@
 // manifest.json that it holds besides) and registries' tools read.
 
 import { createHash } from 'node:crypto';
-import { createWriteStream, existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  createWriteStream,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -27,9 +36,15 @@ export interface WrittenImage {
   readonly layers: readonly Descriptor[];
 }
 
-interface WrittenLayer extends Descriptor {
+export interface WrittenLayer extends Descriptor {
   /** Digest of the tar before compression. */
   readonly diffId: string;
+}
+
+/** Layers that were written before; see layer-cache.ts. */
+export interface LayerCache {
+  find(tree: FileTree): { readonly layer: WrittenLayer; readonly file: string } | undefined;
+  keep(tree: FileTree, layer: WrittenLayer, file: string): void;
 }
 
 const mediaType = {
@@ -43,7 +58,7 @@ const mediaType = {
 export async function writeLayout(
   images: readonly ImageSpec[],
   directory: string,
-  options: { compress: boolean },
+  options: { compress: boolean; layerCache?: LayerCache },
 ): Promise<WrittenImage[]> {
   mkdirSync(join(directory, 'blobs', 'sha256'), { recursive: true });
   const layers = new Map<FileTree, WrittenLayer>();
@@ -51,7 +66,7 @@ export async function writeLayout(
   for (const image of images) {
     const own: WrittenLayer[] = [];
     for (const tree of image.layers) {
-      const layer = layers.get(tree) ?? (await writeLayer(tree, directory, options.compress));
+      const layer = layers.get(tree) ?? (await cachedLayer(tree, directory, options));
       layers.set(tree, layer);
       own.push(layer);
     }
@@ -88,6 +103,23 @@ export async function archiveLayout(directory: string, file: string): Promise<vo
 
 export function blobPath(directory: string, digest: string): string {
   return join(directory, 'blobs', ...digest.split(':'));
+}
+
+async function cachedLayer(
+  tree: FileTree,
+  directory: string,
+  options: { compress: boolean; layerCache?: LayerCache },
+): Promise<WrittenLayer> {
+  const cache = options.compress ? undefined : options.layerCache;
+  const known = cache?.find(tree);
+  if (known !== undefined) {
+    if (!existsSync(blobPath(directory, known.layer.digest)))
+      linkSync(known.file, blobPath(directory, known.layer.digest));
+    return known.layer;
+  }
+  const layer = await writeLayer(tree, directory, options.compress);
+  cache?.keep(tree, layer, blobPath(directory, layer.digest));
+  return layer;
 }
 
 async function writeLayer(tree: FileTree, directory: string, compress: boolean): Promise<WrittenLayer> {

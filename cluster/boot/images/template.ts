@@ -10,6 +10,7 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  readFileSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -30,13 +31,14 @@ import { parseContainerdVersion } from '../containerd.ts';
 import { cacheDirectory } from '../layout.ts';
 import { imageSpecs, type ImageSpec } from './images.ts';
 import { fingerprint, type FileTree } from './layers.ts';
-import { archiveLayout, writeLayout } from './layout-archive.ts';
+import { openLayerCache } from './layer-cache.ts';
+import { writeLayout } from './layout-archive.ts';
 
 export interface ImageTemplate {
   /** containerd root to copy into a node. */
   readonly directory: string;
-  /** OCI archive of the same images, for nodes that run already. */
-  readonly archive: string;
+  /** OCI image layout of the same images, for nodes that run already. */
+  readonly layout: string;
   /** Changes when any image does. */
   readonly key: string;
   readonly notes: readonly string[];
@@ -48,28 +50,36 @@ export async function imageTemplate(): Promise<ImageTemplate> {
   const containerdVersion = parseContainerdVersion(await run(['containerd', '--version']));
   const { images, notes } = await imageSpecs();
   const key = keyOf(images, containerdVersion);
-  const root = join(cacheDirectory('images'), key);
-  const template = {
-    directory: join(root, 'containerd'),
-    archive: join(root, 'images.tar'),
-    key,
-    notes,
-    containerdVersion,
-  };
+  const cache = cacheDirectory('images');
+  const root = join(cache, key);
+  const template = { directory: join(root, 'containerd'), layout: join(root, 'layout'), key, notes, containerdVersion };
   if (existsSync(join(root, 'complete'))) return template;
-  const staging = `${root}.${process.pid}.new`;
+  const staging = join(cache, `${key}.${process.pid}.new`);
+  const layerCache = openLayerCache(join(cache, 'layers'));
   try {
-    await writeLayout(images, join(staging, 'layout'), { compress: false });
-    await archiveLayout(join(staging, 'layout'), join(staging, 'images.tar'));
-    rmSync(join(staging, 'layout'), { recursive: true });
-    await importInto(join(staging, 'containerd'), join(staging, 'images.tar'));
-    writeFileSync(join(staging, 'complete'), images.map((image) => `${image.reference}\n`).join(''));
-    forgetOthers(root);
+    await writeLayout(images, join(staging, 'layout'), { compress: false, layerCache });
+    // What an earlier template has unpacked already is taken over; containerd then adds only what is new.
+    const earlier = earlierTemplate(cache, containerdVersion);
+    if (earlier !== undefined) copyTree(join(earlier, 'containerd'), join(staging, 'containerd'));
+    await importInto(join(staging, 'containerd'), join(staging, 'layout'));
+    writeFileSync(join(staging, 'complete'), containerdVersion);
+    rmSync(root, { recursive: true, force: true });
     renameSync(staging, root);
+    forgetOthers(cache, key);
+    layerCache.forgetUnused();
   } finally {
     rmSync(staging, { recursive: true, force: true });
   }
   return template;
+}
+
+function earlierTemplate(cache: string, containerdVersion: string): string | undefined {
+  return readdirSync(cache)
+    .map((name) => join(cache, name))
+    .find(
+      (path) =>
+        existsSync(join(path, 'complete')) && readFileSync(join(path, 'complete'), 'utf8') === containerdVersion,
+    );
 }
 
 /** Fills a node's containerd root; across file systems, where links cannot be, by copies. */
@@ -91,17 +101,16 @@ function keyOf(images: readonly ImageSpec[], containerdVersion: string): string 
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Templates of earlier versions are of no use to anyone; nodes that came from them keep their links. */
-function forgetOthers(root: string): void {
-  const directory = cacheDirectory('images');
-  for (const name of readdirSync(directory)) {
-    if (join(directory, name) !== root && !name.endsWith('.new'))
-      rmSync(join(directory, name), { recursive: true, force: true });
+/** Nodes that came from other templates keep their links to them. */
+function forgetOthers(cache: string, key: string): void {
+  for (const name of readdirSync(cache)) {
+    if (name !== key && name !== 'layers' && !name.endsWith('.new'))
+      rmSync(join(cache, name), { recursive: true, force: true });
   }
 }
 
 /** Runs a containerd in a mount namespace of its own until it has taken the images in. */
-async function importInto(directory: string, archive: string): Promise<void> {
+async function importInto(directory: string, layout: string): Promise<void> {
   mkdirSync(directory, { recursive: true });
   const state = `${directory}.state`;
   const socket = join(state, 'containerd.sock');
@@ -129,7 +138,7 @@ async function importInto(directory: string, archive: string): Promise<void> {
       return existsSync(socket) && (await run([...ctr, 'version'])) !== '';
     };
     await until(serves, { what: `containerd for the image template; it said: ${said}`, timeoutMs: 20_000 });
-    await run([...ctr, 'images', 'import', '--snapshotter', 'overlayfs', archive], { timeoutMs: 300_000 });
+    await run(importCommand(layout, ctr), { timeoutMs: 300_000 });
     // What the CRI plugin sets on what it has pulled itself.
     const references = (await run([...ctr, 'images', 'ls', '-q'])).split('\n').filter(Boolean);
     for (const reference of references)
@@ -139,6 +148,13 @@ async function importInto(directory: string, archive: string): Promise<void> {
     await ended;
     rmSync(state, { recursive: true, force: true });
   }
+}
+
+/** Imports a layout directory by the given ctr command, without an archive on disk. */
+export function importCommand(layout: string, ctr: readonly string[]): string[] {
+  const script =
+    'layout=$1; shift; tar -C "$layout" -cf - oci-layout index.json blobs | "$@" images import --snapshotter overlayfs -';
+  return ['sh', '-ec', script, 'plumb-import', layout, ...ctr];
 }
 
 /** bbolt databases are written in place and so must be copies; everything else is only ever replaced or removed. */
