@@ -57,22 +57,32 @@ export async function startControlPlane(): Promise<ControlPlane> {
   };
   const admin = await userKubeconfig('admin', 'system:masters');
   const etcdArguments = [
-    ...['--data-dir', join(directory, 'etcd'), '--name', 'e2e'],
-    ...['--listen-client-urls', `https://127.0.0.1:${etcdPort}`],
-    ...['--advertise-client-urls', `https://127.0.0.1:${etcdPort}`],
-    ...['--listen-peer-urls', `http://127.0.0.1:${peerPort}`],
-    ...['--initial-advertise-peer-urls', `http://127.0.0.1:${peerPort}`],
-    ...['--initial-cluster', `e2e=http://127.0.0.1:${peerPort}`],
-    ...['--cert-file', cert, '--key-file', key, '--trusted-ca-file', ca, '--client-cert-auth'],
+    '--name=e2e',
+    `--data-dir=${join(directory, 'etcd')}`,
+    `--listen-client-urls=https://127.0.0.1:${etcdPort}`,
+    `--advertise-client-urls=https://127.0.0.1:${etcdPort}`,
+    `--listen-peer-urls=http://127.0.0.1:${peerPort}`,
+    `--initial-advertise-peer-urls=http://127.0.0.1:${peerPort}`,
+    `--initial-cluster=e2e=http://127.0.0.1:${peerPort}`,
+    `--cert-file=${cert}`,
+    `--key-file=${key}`,
+    `--trusted-ca-file=${ca}`,
+    '--client-cert-auth',
   ];
   const serverArguments = [
     fileURLToPath(new URL('../main.ts', import.meta.url)),
     `--etcd-servers=https://127.0.0.1:${etcdPort}`,
-    ...[`--etcd-cafile=${ca}`, `--etcd-certfile=${cert}`, `--etcd-keyfile=${key}`],
-    ...[`--client-ca-file=${ca}`, `--tls-cert-file=${cert}`, `--tls-private-key-file=${key}`],
+    `--etcd-cafile=${ca}`,
+    `--etcd-certfile=${cert}`,
+    `--etcd-keyfile=${key}`,
+    `--client-ca-file=${ca}`,
+    `--tls-cert-file=${cert}`,
+    `--tls-private-key-file=${key}`,
     `--service-account-key-file=${file('sa.pub', tokens.publicKey)}`,
     `--service-account-signing-key-file=${file('sa.key', tokens.privateKey)}`,
-    ...['--advertise-address=127.0.0.1', '--bind-address=127.0.0.1', `--secure-port=${port}`],
+    '--advertise-address=127.0.0.1',
+    '--bind-address=127.0.0.1',
+    `--secure-port=${port}`,
   ];
   let etcd = launch('etcd', etcdArguments);
   let apiserver = launch(process.execPath, serverArguments);

@@ -11,6 +11,7 @@ import {
   pathNotFound,
 } from '../status.ts';
 import { duplicatesIn, expectObject, parseBody } from './body.ts';
+import type { Entry } from '../store/entry.ts';
 import type { Served } from './catalog.ts';
 import { toServed, toStored } from './core.ts';
 import type { Core } from './core.ts';

@@ -14,6 +14,7 @@ import type { UserInfo } from '../resources/definition.ts';
 import { EtcdClient } from '../store/etcd-client.ts';
 import type { EtcdOptions } from '../store/etcd-client.ts';
 import { Store } from '../store/store.ts';
+import { followApiServices } from './api-services.ts';
 import { ApiServer } from './api-server.ts';
 import { bootstrap } from './bootstrap.ts';
 import { Catalog } from './catalog.ts';
@@ -112,6 +113,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
       clientCa: options.tls.ca.toString(),
       signal,
     });
+    await followApiServices(core, log);
     ready = true;
     await server.listen(options.securePort, options.bindAddress);
     log.info('serving', { address: `${options.bindAddress}:${options.securePort}`, version: options.version });

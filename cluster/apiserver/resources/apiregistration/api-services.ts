@@ -4,6 +4,7 @@ import type { Condition, ObjectMeta } from '../../../machinery/api-types.ts';
 import { define } from '../define.ts';
 import { text } from '../printing/columns.ts';
 import { invalid, required } from '../validation/fields.ts';
+import { pathSegmentName } from '../validation/names.ts';
 
 interface APIService {
   metadata: ObjectMeta;
@@ -24,6 +25,7 @@ export const apiServices = define<APIService>({
   plural: 'apiservices',
   kind: 'APIService',
   namespaced: false,
+  nameRule: pathSegmentName,
   categories: ['api-extensions'],
   versions: [{ version: 'v1', schema: 'io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService' }],
   status: true,
