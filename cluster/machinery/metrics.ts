@@ -97,8 +97,12 @@ export function exponentialBuckets(start: number, factor: number, count: number)
   return Array.from({ length: count }, (_, index) => Number((start * factor ** index).toPrecision(12)));
 }
 
+/** Rendered labels by object: who counts often passes the same object again. */
+const renderedLabels = new WeakMap<Labels, string>();
+
 function seriesOf(family: Family, labels: Labels): Series {
-  const key = keyOf(labels);
+  let key = renderedLabels.get(labels);
+  if (key === undefined) renderedLabels.set(labels, (key = keyOf(labels)));
   let series = family.series.get(key);
   if (series === undefined) family.series.set(key, (series = { value: 0 }));
   return series;
