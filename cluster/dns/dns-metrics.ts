@@ -4,6 +4,7 @@
 import { exponentialBuckets, metrics } from '../machinery/metrics.ts';
 import { recordTypes, rcodes } from './wire.ts';
 import type { Outcome, Transport } from './resolver.ts';
+import type { Labels } from '../machinery/metrics.ts';
 import type { UpstreamObserver } from './upstream.ts';
 
 const sizes = [0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16_000, 32_000, 48_000, 64_000];
@@ -53,21 +54,48 @@ const rcodeNames = new Map<number, string>(Object.entries(rcodes).map(([name, co
 
 export const dnsMetrics = { panics, reloadFailures };
 
+/** Label sets of one kind of packet, made once: rendering labels costs more than answering. */
+interface PacketLabels {
+  readonly request: Labels;
+  readonly response: Labels;
+  readonly zone: Labels;
+  readonly size: Labels;
+}
+
+const labelsByKind = new Map<string, PacketLabels>();
+
 /** Records one handled packet. */
 export function observeOutcome(
   outcome: Outcome,
   facts: { transport: Transport; client: string; seconds: number; packetLength: number; server: string },
 ): void {
-  const { query, reply, zone, plugin, rcode } = outcome;
-  const { server, transport } = facts;
-  const common = { server, zone, view: '' };
   const family = facts.client.includes('.') ? '1' : '2';
-  const type = query === undefined ? 'other' : (typeNames.get(query.type) ?? 'other');
-  requests.add(1, { ...common, proto: transport, family, type });
-  responses.add(1, { ...common, rcode: rcodeNames.get(rcode) ?? String(rcode), plugin });
-  duration.observe(facts.seconds, common);
-  requestSize.observe(facts.packetLength, { ...common, proto: transport });
-  responseSize.observe(reply?.length ?? 0, { ...common, proto: transport });
+  const { request, response, zone, size } = labelsOf(outcome, { ...facts, family });
+  requests.add(1, request);
+  responses.add(1, response);
+  duration.observe(facts.seconds, zone);
+  requestSize.observe(facts.packetLength, size);
+  responseSize.observe(outcome.reply?.length ?? 0, size);
+}
+
+function labelsOf(outcome: Outcome, facts: { transport: Transport; family: string; server: string }): PacketLabels {
+  const { server, transport, family } = facts;
+  const { query, plugin, rcode } = outcome;
+  const kind = `${outcome.zone} ${transport} ${family} ${query?.type ?? ''} ${rcode} ${plugin}`;
+  let labels = labelsByKind.get(kind);
+  if (labels === undefined) {
+    const zone = { server, zone: outcome.zone, view: '' };
+    const type = query === undefined ? 'other' : (typeNames.get(query.type) ?? 'other');
+    labels = {
+      zone,
+      size: { ...zone, proto: transport },
+      request: { ...zone, proto: transport, family, type },
+      response: { ...zone, rcode: rcodeNames.get(rcode) ?? String(rcode), plugin },
+    };
+    // Clients choose the type: they must not be able to fill the memory.
+    if (labelsByKind.size < 1000) labelsByKind.set(kind, labels);
+  }
+  return labels;
 }
 
 export function upstreamObserver(server: string): UpstreamObserver {
