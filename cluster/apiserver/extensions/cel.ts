@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Common Expression Language as Kubernetes extends it: the library does the language, this adds quantities, URLs,
 // addresses, sets, regular expressions, lists and formatting, and turns JSON into CEL values by schema.
-import { Environment } from '@marcbachmann/cel-js';
+import type { ASTNode } from '@marcbachmann/cel-js';
+import { Environment, Optional } from '@marcbachmann/cel-js';
 import { isIPv4, isIPv6, BlockList } from 'node:net';
+import {
+  dns1035Name,
+  dnsLabelName,
+  dnsSubdomainName,
+  labelValue,
+  qualifiedName,
+} from '../resources/validation/names.ts';
 import { canonicalQuantity, parseNano } from '../schema/quantity.ts';
 import { isCidr, isQuantity, matchesFormat } from './formats.ts';
+import { patternOf } from './patterns.ts';
 import type { JsonSchema } from './structural-schema.ts';
 import { isObject, itemsOf, propertyOf } from './structural-schema.ts';
-import { patternOf } from './validate.ts';
 
 /** @returns a function of the variables; it throws an Error with a one-line message when the expression cannot be evaluated. */
 export type CelProgram = (variables: Record<string, unknown>) => unknown;
@@ -58,6 +66,17 @@ class Cidr {
 /** The `sets` in `sets.contains(a, b)`. */
 class SetsNamespace {}
 
+/** The `format` in `format.dns1123Label()`. */
+class FormatNamespace {}
+
+class Format {
+  readonly problems: (text: string) => string[];
+
+  constructor(problems: (text: string) => string[]) {
+    this.problems = problems;
+  }
+}
+
 type List = unknown[];
 let shared: Environment | undefined;
 
@@ -65,10 +84,74 @@ let shared: Environment | undefined;
 export function compileCel(expression: string): CelProgram {
   shared ??= newEnvironment();
   try {
-    return shared.parse(expression) as unknown as CelProgram;
+    const program = shared.parse(adapt(shared, expression));
+    const { valid, error } = program.check();
+    if (!valid) throw error ?? new Error('the expression does not type-check');
+    return program as unknown as CelProgram;
   } catch (error) {
     throw new Error(firstLine(error), { cause: error });
   }
+}
+
+/**
+ * Rewrites what the library does differently: `has(list[0].field)`, which it refuses, and `matches`, which it gives to
+ * JavaScript's regular expressions.
+ */
+function adapt(environment: Environment, expression: string): string {
+  let text = expression;
+  for (;;) {
+    const edits = collectEdits(environment.parse(text).ast, text);
+    if (edits.length === 0) return text;
+    // From the end, so that offsets stay right; an edit within another waits for the next round.
+    let limit = text.length;
+    for (const { start, end, replacement } of edits.toSorted((a, b) => b.end - a.end || b.start - a.start)) {
+      if (end > limit) continue;
+      text = text.slice(0, start) + replacement + text.slice(end);
+      limit = start;
+    }
+  }
+}
+
+interface Edit {
+  readonly start: number;
+  readonly end: number;
+  readonly replacement: string;
+}
+
+function collectEdits(root: ASTNode, text: string): Edit[] {
+  const edits: Edit[] = [];
+  const visit = (value: unknown): void => {
+    if (Array.isArray(value)) {
+      for (const item of value as unknown[]) visit(item);
+    } else if (isNode(value)) {
+      const edit = editFor(value, text);
+      if (edit !== undefined) edits.push(edit);
+      visit(value.args);
+    }
+  };
+  visit(root);
+  return edits;
+}
+
+function editFor(node: ASTNode, text: string): Edit | undefined {
+  if (node.op === 'rcall' && node.args[0] === 'matches') {
+    const start = text.indexOf('matches', node.args[1].end);
+    return { start, end: start + 'matches'.length, replacement: 'matchesRe2' };
+  }
+  if (node.op !== 'call' || node.args[0] !== 'has') return undefined;
+  const [field] = node.args[1];
+  if (field?.op !== '.' || isPlainPath(field.args[0])) return undefined;
+  const [owner, name] = field.args;
+  const replacement = `cel.bind(hasOwner, ${text.slice(owner.start, owner.end)}, has(hasOwner.${name}))`;
+  return { start: node.start, end: node.end, replacement };
+}
+
+function isPlainPath(node: ASTNode): boolean {
+  return node.op === 'id' || ((node.op === '.' || node.op === '.?') && isPlainPath(node.args[0]));
+}
+
+function isNode(value: unknown): value is ASTNode {
+  return typeof value === 'object' && value !== null && 'op' in value && 'args' in value;
 }
 
 /** What went wrong, without the library's drawing of the source. */
@@ -90,7 +173,18 @@ function newEnvironment(): Environment {
   environment.registerType('net.CIDR', Cidr);
   environment.registerType('SetsNamespace', SetsNamespace);
   environment.registerConstant('sets', 'SetsNamespace', new SetsNamespace());
-  const groups = [quantityFunctions, urlFunctions, addressFunctions, setFunctions, listFunctions, textFunctions];
+  environment.registerType('FormatNamespace', FormatNamespace);
+  environment.registerType('kubernetes.Format', Format);
+  environment.registerConstant('format', 'FormatNamespace', new FormatNamespace());
+  const groups = [
+    formatFunctions,
+    quantityFunctions,
+    urlFunctions,
+    addressFunctions,
+    setFunctions,
+    listFunctions,
+    textFunctions,
+  ];
   for (const functions of groups) {
     for (const [signature, handler] of Object.entries(functions)) environment.registerFunction(signature, handler);
   }
@@ -234,6 +328,7 @@ function comparable(value: unknown): string {
 }
 
 const textFunctions: Handlers = {
+  'string.matchesRe2(string): bool': (text: string, pattern: string) => patternOf(pattern).test(text),
   'string.find(string): string': (text: string, pattern: string) => patternOf(pattern).exec(text)?.[0] ?? '',
   'string.findAll(string): list<string>': (text: string, pattern: string) => findAll(text, pattern),
   'string.findAll(string, int): list<string>': (text: string, pattern: string, count: bigint) =>
@@ -244,6 +339,46 @@ const textFunctions: Handlers = {
   'string.format(list<dyn>): string': (format: string, values: List) => formatText(format, values),
   'validateFormat(string, string): bool': (name: string, text: string) => matchesFormat(name, text),
 };
+
+/** Formats that have rules of their own in the API, and what is wrong with a text. */
+const API_FORMATS: Readonly<Record<string, (text: string) => string[]>> = {
+  dns1123Label: (text) => dnsLabelName(text, false),
+  dns1123LabelPrefix: (text) => dnsLabelName(text, true),
+  dns1123Subdomain: (text) => dnsSubdomainName(text, false),
+  dns1123SubdomainPrefix: (text) => dnsSubdomainName(text, true),
+  dns1035Label: (text) => dns1035Name(text, false),
+  dns1035LabelPrefix: (text) => dns1035Name(text, true),
+  qualifiedName,
+  labelValue,
+  ...Object.fromEntries(
+    ['uri', 'uuid', 'byte', 'date', 'datetime'].map((name) => [
+      name,
+      (text: string) => (matchesFormat(name, text) ? [] : [`invalid ${name}`]),
+    ]),
+  ),
+};
+
+const formatFunctions: Handlers = {
+  ...Object.fromEntries(
+    Object.entries(API_FORMATS).map(([name, problems]) => [
+      `FormatNamespace.${name}(): kubernetes.Format`,
+      () => new Format(problems),
+    ]),
+  ),
+  'FormatNamespace.named(string): optional<kubernetes.Format>': (_: FormatNamespace, name: string) => {
+    const problems = API_FORMATS[name];
+    return optionalOf(problems === undefined ? undefined : new Format(problems));
+  },
+  'kubernetes.Format.validate(string): optional<list<string>>': ({ problems }: Format, text: string) => {
+    const found = problems(text);
+    return optionalOf(found.length === 0 ? undefined : found);
+  },
+};
+
+/** A CEL optional; none for undefined. */
+export function optionalOf(value: unknown): Optional {
+  return value === undefined ? Optional.none() : Optional.of(value);
+}
 
 function findAll(text: string, pattern: string): string[] {
   const { source, flags } = patternOf(pattern);

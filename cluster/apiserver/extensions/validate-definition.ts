@@ -6,13 +6,13 @@ import type {
   JSONSchemaProps,
 } from '../../machinery/api-types.ts';
 import type { FieldError } from '../resources/definition.ts';
+import { dns1035Label, dnsSubdomain } from '../resources/validation/names.ts';
 import { compileJsonPath } from './json-path.ts';
 import { additionalOf, isObject, itemsOf } from './structural-schema.ts';
-import { patternOf, validateValue } from './validate.ts';
+import { patternOf } from './patterns.ts';
+import { validateValue } from './validate.ts';
 import { compileRule } from './validation-rules.ts';
 
-const LABEL = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
-const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 const COLUMN_TYPES = ['boolean', 'date', 'integer', 'number', 'string'];
 const SCHEMA_TYPES = ['array', 'boolean', 'integer', 'number', 'object', 'string'];
 const MAX_SELECTABLE_FIELDS = 8;
@@ -99,31 +99,21 @@ export function validateDefinitionUpdate(crd: CustomResourceDefinition, old: Cus
 
 function validateNames(crd: CustomResourceDefinition, errors: FieldError[]): void {
   const { group, names } = crd.spec;
-  if (group === undefined || group === '') errors.push(required('spec.group', ''));
-  else if (!SUBDOMAIN.test(group))
-    errors.push(
-      invalid(
-        'spec.group',
-        group,
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.'",
-      ),
-    );
-  else if (!group.includes('.')) errors.push(invalid('spec.group', group, 'should be a domain with at least one dot'));
+  if (group === undefined || group === '') {
+    errors.push(required('spec.group', ''));
+  } else {
+    errors.push(...dnsSubdomain(group).map((detail) => invalid('spec.group', group, detail)));
+    if (!group.includes('.')) errors.push(invalid('spec.group', group, 'should be a domain with at least one dot'));
+  }
   for (const key of ['plural', 'singular', 'kind', 'listKind'] as const) {
     const value = names[key];
     const field = `spec.names.${key}`;
-    if (value === undefined || value === '') errors.push(required(field, ''));
-    else if (
-      !LABEL.test(value.toLowerCase()) ||
-      ((key === 'plural' || key === 'singular') && value !== value.toLowerCase())
-    ) {
-      errors.push(
-        invalid(
-          field,
-          value,
-          "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character",
-        ),
-      );
+    if (value === undefined || value === '') {
+      errors.push(required(field, ''));
+    } else {
+      // Kinds are in CamelCase, but otherwise labels too.
+      const text = key === 'plural' || key === 'singular' ? value : value.toLowerCase();
+      errors.push(...dns1035Label(text).map((detail) => invalid(field, value, detail)));
     }
   }
   if (names.kind !== undefined && names.kind === names.listKind) {
@@ -132,15 +122,8 @@ function validateNames(crd: CustomResourceDefinition, errors: FieldError[]): voi
 }
 
 function validateVersion(version: CustomResourceDefinitionVersion, path: string, errors: FieldError[]): void {
-  if (!LABEL.test(version.name ?? '')) {
-    errors.push(
-      invalid(
-        `${path}.name`,
-        version.name,
-        "a DNS-1035 label must consist of lower case alphanumeric characters or '-'",
-      ),
-    );
-  }
+  const { name = '' } = version as { name?: string };
+  errors.push(...dns1035Label(name).map((detail) => invalid(`${path}.name`, name, detail)));
   const schema = version.schema?.openAPIV3Schema;
   const schemaPath = `${path}.schema.openAPIV3Schema`;
   if (schema === undefined) errors.push(required(schemaPath, 'schemas are required'));

@@ -3,6 +3,7 @@
 import type { FieldError } from '../resources/definition.ts';
 import { equal } from '../server/json.ts';
 import { matchesFormat } from './formats.ts';
+import { patternOf } from './patterns.ts';
 import type { JsonObject, JsonSchema } from './structural-schema.ts';
 import { additionalOf, childPath, isObject, itemsOf } from './structural-schema.ts';
 
@@ -82,39 +83,6 @@ function validateText(schema: JsonSchema, value: string, path: string, errors: F
     errors.push(wrong(path, value, `${bodyOf(path)} must be of type ${format}: ${JSON.stringify(value)}`));
   }
 }
-
-const patterns = new Map<string, RegExp>();
-
-/** Patterns are Go's RE2, of which JavaScript understands nearly everything. */
-export function patternOf(pattern: string): RegExp {
-  let compiled = patterns.get(pattern);
-  if (compiled === undefined) {
-    const flags = /^\(\?([ims]+)\)/.exec(pattern);
-    const source = pattern
-      .slice(flags?.[0].length ?? 0)
-      .replaceAll('(?P<', '(?<')
-      .replaceAll('\\z', '$')
-      .replaceAll('\\A', '^')
-      .replace(/\[\[:(\w+):\]\]/g, (_, name: string) => POSIX[name] ?? '');
-    try {
-      compiled = new RegExp(source, `u${flags?.[1] ?? ''}`);
-    } catch {
-      compiled = new RegExp(source, flags?.[1] ?? '');
-    }
-    patterns.set(pattern, compiled);
-  }
-  return compiled;
-}
-
-const POSIX: Readonly<Record<string, string>> = {
-  alnum: '[0-9A-Za-z]',
-  alpha: '[A-Za-z]',
-  digit: '[0-9]',
-  lower: '[a-z]',
-  upper: '[A-Z]',
-  space: '\\s',
-  xdigit: '[0-9A-Fa-f]',
-};
 
 function validateNumber(schema: JsonSchema, value: number, path: string, errors: FieldError[]): void {
   const { maximum, minimum, multipleOf, format } = schema;

@@ -4,7 +4,7 @@ import type { ValidationRule } from '../../machinery/api-types.ts';
 import type { FieldError } from '../resources/definition.ts';
 import { equal } from '../server/json.ts';
 import type { CelProgram } from './cel.ts';
-import { compileCel, firstLine, toCel } from './cel.ts';
+import { compileCel, firstLine, optionalOf, toCel } from './cel.ts';
 import type { JsonObject, JsonSchema } from './structural-schema.ts';
 import { childPath, isObject, itemsOf, propertyOf } from './structural-schema.ts';
 
@@ -109,13 +109,6 @@ function explain(message: CelProgram | undefined, variables: JsonObject): string
   } catch {
     return undefined;
   }
-}
-
-let optionalPrograms: { some: CelProgram; none: CelProgram } | undefined;
-
-function optionalOf(value: unknown): unknown {
-  optionalPrograms ??= { some: compileCel('optional.of(value)'), none: compileCel('optional.none()') };
-  return value === undefined ? optionalPrograms.none({}) : optionalPrograms.some({ value });
 }
 
 function fieldOf(path: string, relative: string | undefined): string {
