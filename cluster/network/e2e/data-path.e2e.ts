@@ -3,6 +3,7 @@
 import { expect } from 'chai';
 
 import { planServicePort } from '../../proxy/plan.ts';
+import { staleFlows, udpState } from '../../proxy/conntrack.ts';
 import { assembleTable } from '../../proxy/rule-store.ts';
 import { masqueradeTable } from '../masquerade.ts';
 import { compilePolicies } from '../policy/compile.ts';
@@ -133,11 +134,32 @@ describe('data path', function () {
       services([service({ affinitySeconds: 60 }, [b, c])]);
       const first = await say(a, virtual, 80);
       for (let attempt = 0; attempt < 8; attempt++) expect(await say(a, virtual, 80)).to.equal(first);
-      await a.request({ do: 'open', host: virtual, port: 80 });
+      await a.request({ do: 'open', protocol: 'tcp', host: virtual, port: 80 });
       services([service({ affinitySeconds: 60 }, [b, c, world.pods[3]]), service({ port: 81 }, [b])]);
       expect((await a.request({ do: 'send' })).text).to.equal(first);
       expect(await say(a, virtual, 80)).to.equal(first);
     });
+  });
+
+  it('let UDP clients go to new endpoints once stale flows are removed', async () => {
+    const [a, b, c] = world.pods;
+    const facts = { protocol: 'udp' };
+    const flows = (from: readonly Peer[], to: readonly Peer[]): string[][] => {
+      const state = (endpoints: readonly Peer[]) =>
+        udpState(
+          service(facts, endpoints).port,
+          endpoints.map((peer) => backend(peer, false)),
+        );
+      return staleFlows(state(from), state(to));
+    };
+    services([service(facts, [b])]);
+    expect((await a.request({ do: 'open', protocol: 'udp', host: virtual, port: 80 })).text).to.contain('pod13');
+    services([service(facts, [c])]);
+    expect((await a.request({ do: 'send' })).text).to.contain('pod13');
+    const deletions = flows([b], [c]);
+    expect(deletions).to.have.length(1);
+    for (const args of deletions) world.node1.run(`conntrack ${args.join(' ')} 2>&1`);
+    expect((await a.request({ do: 'send' })).text).to.contain('pod22');
   });
 
   describe('policies', () => {
@@ -158,7 +180,7 @@ describe('data path', function () {
 
     it('keep connections that were allowed, and stop new ones', async () => {
       const [a, b] = world.pods;
-      await b.request({ do: 'open', host: a.address, port: 8080 });
+      await b.request({ do: 'open', protocol: 'tcp', host: a.address, port: 8080 });
       policies([deny('x', 'Ingress')]);
       expect((await b.request({ do: 'send' })).text).to.contain('pod12');
       expect(await say(b, a.address, 8080)).to.equal('timeout');

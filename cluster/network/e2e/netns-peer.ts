@@ -11,8 +11,8 @@ import type { Route } from '../routes.ts';
 
 export type PeerRequest =
   | { readonly do: 'connect'; readonly protocol: 'tcp' | 'udp'; readonly host: string; readonly port: number }
-  /** Opens a TCP connection that stays; then `send` uses it. */
-  | { readonly do: 'open'; readonly host: string; readonly port: number }
+  /** Opens a TCP connection that stays, or takes a UDP port for all that follows; then `send` uses it. */
+  | { readonly do: 'open'; readonly protocol: 'tcp' | 'udp'; readonly host: string; readonly port: number }
   | { readonly do: 'send' }
   | { readonly do: 'routes'; readonly routes: readonly Route[] };
 
@@ -24,7 +24,7 @@ export interface PeerReply {
 
 const [name = ''] = process.argv.slice(2);
 const timeoutMs = 400;
-let kept: ReturnType<typeof connect> | undefined;
+let kept: { send(): void; once(event: 'data' | 'error', listener: (value: Buffer | Error) => void): void } | undefined;
 
 const tcp = createServer((socket) => {
   socket.on('error', () => undefined);
@@ -50,8 +50,8 @@ async function perform(request: PeerRequest): Promise<string> {
     case 'connect':
       return request.protocol === 'tcp' ? askTcp(request.host, request.port) : askUdp(request.host, request.port);
     case 'open':
-      kept?.destroy();
-      kept = connect(request.port, request.host);
+      kept =
+        request.protocol === 'tcp' ? keepTcp(request.host, request.port) : await keepUdp(request.host, request.port);
       return ask();
     case 'send':
       return ask();
@@ -63,17 +63,31 @@ async function perform(request: PeerRequest): Promise<string> {
   }
 }
 
-/** One exchange on the connection that is kept open. */
+function keepTcp(host: string, port: number): NonNullable<typeof kept> {
+  const socket = connect(port, host);
+  return { send: () => socket.write('?'), once: (event, listener) => socket.once(event, listener) };
+}
+
+async function keepUdp(host: string, port: number): Promise<NonNullable<typeof kept>> {
+  const socket = createSocket('udp4');
+  await new Promise<void>((resolve) => socket.connect(port, host, resolve));
+  return {
+    send: () => socket.send('?'),
+    once: (event, listener) => socket.once(event === 'data' ? 'message' : event, listener),
+  };
+}
+
+/** One exchange on what is kept open. */
 function ask(): Promise<string> {
   return new Promise((resolve) => {
     if (kept === undefined) return resolve('not open');
     const timer = setTimeout(resolve, timeoutMs, 'timeout');
     kept.once('data', (data) => {
       clearTimeout(timer);
-      resolve(data.toString());
+      resolve(String(data));
     });
-    kept.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
-    kept.write('?');
+    kept.once('error', (error) => resolve(error instanceof Error ? error.message : 'error'));
+    kept.send();
   });
 }
 
