@@ -37,8 +37,11 @@ export interface Running {
 export interface Controller {
   /** As `--controllers` spells it, e.g. `replicaset-controller`. */
   readonly name: string;
-  /** Whose rights it has, in kube-system: the API server binds a role to each (`system:controller:NAME`). */
-  readonly serviceAccount: string;
+  /**
+   * Whose rights it has, in kube-system: the API server binds a role to each (`system:controller:NAME`). Absent: those of
+   * the process.
+   */
+  readonly serviceAccount?: string;
   setup(context: ControllerContext): Running;
 }
 

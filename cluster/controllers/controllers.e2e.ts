@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The controllers against the real API server and etcd, with hollow nodes in place of scheduler and kubelets.
+import 'reflect-metadata';
+import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import { expect } from 'chai';
+import { X509Certificate, verify, webcrypto } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type {
+  CertificateSigningRequest,
   ConfigMap,
   DaemonSet,
   Deployment,
@@ -15,6 +20,7 @@ import type {
   PodDisruptionBudget,
   ReplicaSet,
   ResourceQuota,
+  Secret,
   StatefulSet,
 } from '../machinery/api-types.ts';
 import type { Client } from '../machinery/client.ts';
@@ -352,6 +358,58 @@ describe('controllers', function () {
         (await get<PodDisruptionBudget>(resources.podDisruptionBudgets, 'b')).status?.disruptionsAllowed === 1,
       'the budget allows nothing',
     );
+  });
+
+  it('approves and signs a kubelet’s certificate request, and refuses a wrong one', async () => {
+    const keys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+    const request = async (name: string, signerName: string, subject: string): Promise<void> => {
+      const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
+      const csr = await Pkcs10CertificateRequestGenerator.create({ name: subject, keys, signingAlgorithm });
+      const spec = {
+        request: Buffer.from(csr.toString('pem')).toString('base64'),
+        signerName,
+        usages: ['client auth', 'digital signature'],
+      };
+      await client.create(resources.certificateSigningRequests, { metadata: { name }, spec });
+    };
+    const kubelet = 'kubernetes.io/kube-apiserver-client-kubelet';
+    await request('good', kubelet, 'O=system:nodes, CN=system:node:n9');
+    const status = async (name: string): Promise<CertificateSigningRequest['status']> =>
+      (await get<CertificateSigningRequest>(resources.certificateSigningRequests, name)).status;
+    await until(async () => (await status('good'))?.certificate !== undefined, 'not signed');
+    const certificate = new X509Certificate(Buffer.from((await status('good'))?.certificate ?? '', 'base64'));
+    expect(certificate.subject).to.include('CN=system:node:n9');
+    expect(certificate.checkIssued(new X509Certificate(readFileSync(`${cluster.directory}/ca.crt`)))).to.equal(true);
+    await request('bad', kubelet, 'O=system:masters, CN=me');
+    const condition = { type: 'Approved', status: 'True', reason: 'ByHand', message: '' };
+    const bad = await get<CertificateSigningRequest>(resources.certificateSigningRequests, 'bad');
+    await client.update(
+      resources.certificateSigningRequests,
+      { ...bad, status: { conditions: [condition] } },
+      { subresource: 'approval' },
+    );
+    await until(
+      async () => (await status('bad'))?.conditions?.some(({ type }) => type === 'Failed') ?? false,
+      'not refused',
+    );
+    expect((await status('bad'))?.certificate).to.equal(undefined);
+  });
+
+  it('fills a token secret', async () => {
+    const metadata = { name: 'token', namespace, annotations: { 'kubernetes.io/service-account.name': 'default' } };
+    await client.create(resources.secrets, { metadata, type: 'kubernetes.io/service-account-token' });
+    const data = async (key: string): Promise<string> =>
+      Buffer.from((await get<Secret>(resources.secrets, 'token')).data?.[key] ?? '', 'base64').toString();
+    await until(async () => (await data('token')).split('.').length === 3, 'the secret has no token');
+    const [header = '', payload = '', signature = ''] = (await data('token')).split('.');
+    const key = { key: readFileSync(`${cluster.directory}/sa.pub`), dsaEncoding: 'ieee-p1363' as const };
+    expect(verify('sha256', Buffer.from(`${header}.${payload}`), key, Buffer.from(signature, 'base64url'))).to.equal(
+      true,
+    );
+    expect(JSON.parse(Buffer.from(payload, 'base64url').toString())).to.include({
+      sub: 'system:serviceaccount:default:default',
+    });
+    expect(await data('namespace')).to.equal('default');
   });
 
   it('taints a silent node and evicts from it what does not tolerate that', async () => {

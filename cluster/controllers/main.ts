@@ -99,13 +99,13 @@ async function main(): Promise<void> {
   };
   const lead = async (signal: AbortSignal): Promise<void> => {
     const identities = new Identities(client);
-    const running = selected.map((controller) =>
-      controller.setup(
-        flags['use-service-account-credentials']
-          ? { ...context, client: client.actingAs(() => identities.token(controller.serviceAccount)) }
-          : context,
-      ),
-    );
+    const running = selected.map((controller) => {
+      const { serviceAccount } = controller;
+      const own = flags['use-service-account-credentials'] && serviceAccount;
+      return controller.setup(
+        own ? { ...context, client: client.actingAs(() => identities.token(serviceAccount)) } : context,
+      );
+    });
     await context.informers.start(signal);
     log.info('controllers started', { count: selected.length });
     for (const { queues = [], run } of running) {

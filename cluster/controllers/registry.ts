@@ -17,6 +17,8 @@ import { replicaSetController, replicationControllerController } from './replica
 import { statefulSetController } from './statefulset/controller.ts';
 import { rootCaController, serviceAccountController } from './serviceaccount/controller.ts';
 import { attachDetachController } from './attach-detach/controller.ts';
+import { csrApprovingController, csrCleanerController, csrSigningController } from './certificates/controller.ts';
+import { serviceAccountTokenController } from './serviceaccount/tokens.ts';
 import { clusterRoleAggregationController } from './clusterrole-aggregation/controller.ts';
 import { cronJobController } from './cronjob/controller.ts';
 import { disruptionController } from './disruption/controller.ts';
@@ -56,6 +58,10 @@ export const controllers: readonly Controller[] = [
   cronJobController,
   ttlAfterFinishedController,
   clusterRoleAggregationController,
+  csrApprovingController,
+  csrSigningController,
+  csrCleanerController,
+  serviceAccountTokenController,
 ];
 
 /**

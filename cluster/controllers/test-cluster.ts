@@ -65,35 +65,48 @@ export class TestCluster {
       closeSync(out);
     };
     launch('etcd', 'etcd', [
-      ...['--name', 'test', '--data-dir', path('etcd'), '--unsafe-no-fsync'],
-      ...['--listen-client-urls', etcdUrl, '--advertise-client-urls', etcdUrl, '--listen-peer-urls', peerUrl],
-      ...['--initial-advertise-peer-urls', peerUrl, '--initial-cluster', `test=${peerUrl}`],
-      ...[
-        '--cert-file',
-        path('server.crt'),
-        '--key-file',
-        path('server.key'),
-        '--trusted-ca-file',
-        path('ca.crt'),
-        '--client-cert-auth',
-      ],
+      '--name',
+      'test',
+      '--data-dir',
+      path('etcd'),
+      '--unsafe-no-fsync',
+      '--listen-client-urls',
+      etcdUrl,
+      '--advertise-client-urls',
+      etcdUrl,
+      '--listen-peer-urls',
+      peerUrl,
+      '--initial-advertise-peer-urls',
+      peerUrl,
+      '--initial-cluster',
+      `test=${peerUrl}`,
+
+      '--cert-file',
+      path('server.crt'),
+      '--key-file',
+      path('server.key'),
+      '--trusted-ca-file',
+      path('ca.crt'),
+      '--client-cert-auth',
     ]);
     launch('apiserver', process.execPath, [
       component('apiserver'),
-      ...[
-        `--etcd-servers=${etcdUrl}`,
-        `--etcd-cafile=${path('ca.crt')}`,
-        `--etcd-certfile=${path('admin.crt')}`,
-        `--etcd-keyfile=${path('admin.key')}`,
-      ],
-      ...[
-        `--client-ca-file=${path('ca.crt')}`,
-        `--tls-cert-file=${path('server.crt')}`,
-        `--tls-private-key-file=${path('server.key')}`,
-      ],
-      ...[`--service-account-key-file=${path('sa.pub')}`, `--service-account-signing-key-file=${path('sa.key')}`],
-      ...['--service-account-issuer=https://kubernetes.default.svc', '--service-cluster-ip-range=10.96.0.0/16'],
-      ...['--advertise-address=127.0.0.1', '--bind-address=127.0.0.1', `--secure-port=${apiPort}`],
+
+      `--etcd-servers=${etcdUrl}`,
+      `--etcd-cafile=${path('ca.crt')}`,
+      `--etcd-certfile=${path('admin.crt')}`,
+      `--etcd-keyfile=${path('admin.key')}`,
+
+      `--client-ca-file=${path('ca.crt')}`,
+      `--tls-cert-file=${path('server.crt')}`,
+      `--tls-private-key-file=${path('server.key')}`,
+      `--service-account-key-file=${path('sa.pub')}`,
+      `--service-account-signing-key-file=${path('sa.key')}`,
+      '--service-account-issuer=https://kubernetes.default.svc',
+      '--service-cluster-ip-range=10.96.0.0/16',
+      '--advertise-address=127.0.0.1',
+      '--bind-address=127.0.0.1',
+      `--secure-port=${apiPort}`,
     ]);
     const cluster = new TestCluster(directory, path('admin.kubeconfig'), children);
     try {
@@ -109,13 +122,17 @@ export class TestCluster {
     }
     launch('manager', process.execPath, [
       component('controllers'),
-      ...[
-        `--kubeconfig=${path('manager.kubeconfig')}`,
-        `--root-ca-file=${path('ca.crt')}`,
-        '--use-service-account-credentials',
-      ],
-      ...['--allocate-node-cidrs', '--cluster-cidr=10.244.0.0/16', '--secure-port=0', '--node-monitor-grace-period=3s'],
-      ...[`--cluster-signing-cert-file=${path('ca.crt')}`, `--cluster-signing-key-file=${path('ca.key')}`, '--v=2'],
+
+      `--kubeconfig=${path('manager.kubeconfig')}`,
+      `--root-ca-file=${path('ca.crt')}`,
+      '--use-service-account-credentials',
+      '--allocate-node-cidrs',
+      '--cluster-cidr=10.244.0.0/16',
+      '--secure-port=0',
+      '--node-monitor-grace-period=3s',
+      `--cluster-signing-cert-file=${path('ca.crt')}`,
+      `--cluster-signing-key-file=${path('ca.key')}`,
+      '--v=2',
       `--service-account-private-key-file=${path('sa.key')}`,
     ]);
     return cluster;

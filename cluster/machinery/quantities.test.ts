@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'chai';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { add, canonical, compare, format, isQuantity, parseQuantity, toBytes, toMilli } from './quantities.ts';
 
 describe('machinery/quantities', () => {
