@@ -11,6 +11,8 @@ export interface Cell {
   readonly destination: ProbePod;
   readonly protocol: Protocol;
   readonly port: number;
+  /** How long to wait for an answer: long where one should come, short where none should. */
+  readonly timeoutMs: number;
 }
 
 export interface CellResult {
@@ -21,7 +23,6 @@ export interface CellResult {
 }
 
 export interface MatrixOptions {
-  readonly timeoutMs: number;
   /** Attempts under way at once, per source. */
   readonly concurrency: number;
 }
@@ -32,11 +33,11 @@ export async function probeMatrix(cells: readonly Cell[], options: MatrixOptions
   const results = new Map<Cell, AttemptResult>();
   await Promise.all(
     [...bySource].map(async ([source, own]) => {
-      const requests = own.map(({ destination, protocol, port }) => ({
+      const requests = own.map(({ destination, protocol, port, timeoutMs }) => ({
         protocol,
         port,
         host: destination.ip,
-        timeoutMs: options.timeoutMs,
+        timeoutMs,
       }));
       const outcomes = await source.attempts(requests, { concurrency: options.concurrency });
       for (const [index, outcome] of outcomes.entries()) {
