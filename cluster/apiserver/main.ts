@@ -133,6 +133,21 @@ function ownAddress(): string {
 // grpc-js names the server by its address when etcd is given by one; node warns, and ignores it as it should.
 process.noDeprecation = true;
 const log = logger('apiserver');
+/** Ends of connections that nobody was waiting on; no reason to take everybody else down. */
+const networkErrors = new Set([
+  'ECONNRESET',
+  'EPIPE',
+  'ERR_STREAM_DESTROYED',
+  'ERR_HTTP2_INVALID_STREAM',
+  'ERR_HTTP2_STREAM_ERROR',
+]);
+process.on('unhandledRejection', (error) => log.error('unhandled rejection', error));
+process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
+  log.error('uncaught exception', error);
+  if (!networkErrors.has(error.code ?? '')) {
+    process.exit(1);
+  }
+});
 try {
   const stop = new AbortController();
   const options = readOptions(process.argv.slice(2));

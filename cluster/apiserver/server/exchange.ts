@@ -6,7 +6,7 @@ import http2 from 'node:http2';
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Writable } from 'node:stream';
 import { gzip } from 'node:zlib';
-import { requestEntityTooLarge } from '../status.ts';
+import { badRequest, requestEntityTooLarge } from '../status.ts';
 import type { StatusError } from '../status.ts';
 
 export type Headers = Record<string, string | string[]>;
@@ -81,7 +81,7 @@ export abstract class Exchange {
       .on('error', reject);
     this.onClose(() => {
       if (!complete) {
-        reject(new Error('the client went away'));
+        reject(badRequest('the client went away'));
       }
     });
     return promise;

@@ -280,7 +280,7 @@ async function serveScale(core: Core, served: Served, call: ResourceCall, contex
     return patched;
   };
   const change = (current: KubeObject): KubeObject => applyScale(current, wanted(current), paths);
-  const outcome = await updateObject(core, served, { ...at, change }, context);
+  const outcome = await updateObject(core, served, { ...at, change, trackedAs: 'scale' }, context);
   sendObject(exchange, 200, scaleOf(outcome.object, paths));
 }
 

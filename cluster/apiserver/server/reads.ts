@@ -52,8 +52,10 @@ export async function listEntries(
   if (continued !== '') {
     return continueList(core, served, { selected, limit, token: decodeToken(continued) });
   }
-  if (match === 'Exact') {
-    return listAtRevision(core, served, { selected, limit, revision: Number(resourceVersion) });
+  // An older rule: a version with a limit and nothing else means exactly that version.
+  const exactly = (match ?? '') === '' && limit > 0 && (resourceVersion ?? '0') !== '0' && resourceVersion !== '';
+  if (match === 'Exact' || exactly) {
+    return listAtRevision(core, served, { selected, limit, revision: parseRevision(resourceVersion ?? '') });
   }
   await freshEnough(core, resourceVersion);
   return pageFromCache(core, served, { selected, limit, start: '', revision: core.store.revision });

@@ -133,6 +133,8 @@ export interface UpdateRequest {
   readonly change: (current: KubeObject) => KubeObject | undefined | Promise<KubeObject | undefined>;
   /** Set by server-side apply, which does its own bookkeeping of managers. */
   readonly tracked?: boolean;
+  /** Subresource that managedFields name, for one that is no view: `scale`. */
+  readonly trackedAs?: string;
 }
 
 export async function updateObject(
@@ -219,7 +221,10 @@ async function attemptUpdate(
   bumpGeneration(definition, object, old);
   const undo = whole && request.raw !== true ? await definition.allocate?.(object, old, context) : undefined;
   try {
-    const tracked = request.tracked === true ? object : track(served, { old, object, context, view: request.view });
+    const tracked =
+      request.tracked === true
+        ? object
+        : track(served, { old, object, context, view: request.trackedAs ?? request.view });
     tracked.metadata.resourceVersion = String(current.revision);
     if (equal(tracked, old)) {
       undo?.();
@@ -406,16 +411,18 @@ async function removeEntry(core: Core, served: Served, current: Entry): Promise<
 
 async function mutate(core: Core, attributes: AdmissionAttributes): Promise<void> {
   for (const plugin of core.plugins) {
-    if (plugin.mutate !== undefined) {
-      await plugin.mutate(attributes);
+    const pending = plugin.mutate?.(attributes);
+    if (pending !== undefined) {
+      await pending;
     }
   }
 }
 
 async function validate(core: Core, attributes: AdmissionAttributes): Promise<void> {
   for (const plugin of core.plugins) {
-    if (plugin.validate !== undefined) {
-      await plugin.validate(attributes);
+    const pending = plugin.validate?.(attributes);
+    if (pending !== undefined) {
+      await pending;
     }
   }
 }

@@ -4,7 +4,7 @@
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as grpc from '@grpc/grpc-js';
-import { serviceUnavailable, StatusError, timeout } from '../status.ts';
+import { requestEntityTooLarge, serviceUnavailable, StatusError, timeout } from '../status.ts';
 import { methods, toNumber } from './etcd-protocol.ts';
 import type { KeyValue, Method, RangeResponse, TxnResponse, WatchResponse } from './etcd-protocol.ts';
 
@@ -219,8 +219,9 @@ function toStatusError(error: grpc.ServiceError | null): Error {
     case grpc.status.DEADLINE_EXCEEDED:
       return timeout('etcdserver: request timed out');
     case grpc.status.INVALID_ARGUMENT:
-      return text.includes('too large')
-        ? new StatusError(413, 'RequestEntityTooLarge', `etcdserver: ${text}`)
+    case grpc.status.RESOURCE_EXHAUSTED:
+      return /too large|larger than max/.test(text)
+        ? requestEntityTooLarge(text)
         : new StatusError(500, 'InternalError', text);
     default:
       return new StatusError(500, 'InternalError', text);

@@ -28,6 +28,10 @@ interface Index {
 
 const minLogLength = 100;
 const maxLogLength = 10_000;
+/** Bounds what a burst of changes of large objects can hold in memory. */
+const maxLogBytes = 16 * 1024 * 1024;
+/** Watchers that keep up share frames; those further behind make their own again. */
+const sharedFrames = 256;
 const logWindowMs = 75_000;
 
 export class ResourceCache {
@@ -38,6 +42,7 @@ export class ResourceCache {
   /** Sequence number of `#log[0]`. */
   #logStart = 0;
   #logRevision: number;
+  #logBytes = 0;
   #changed: number;
 
   /** `revision` is the one from which on the log will be complete. */
@@ -168,7 +173,9 @@ export class ResourceCache {
   #append(type: CacheEvent['type'], entry: Entry, previous: Entry | undefined): void {
     const now = Date.now();
     this.#log.push({ type, revision: entry.revision, entry, previous, time: now, frames: new Map() });
+    this.#logBytes += entry.bytes.length;
     this.#changed = entry.revision;
+    this.#log[this.#log.length - sharedFrames]?.frames.clear();
     if (this.#log.length > 2 * minLogLength) {
       this.#trim(now);
     }
@@ -176,18 +183,22 @@ export class ResourceCache {
 
   #trim(now: number): void {
     // Cuts in blocks: one copy for many events.
-    let cut = 0;
     const most = this.#log.length - minLogLength;
-    while (
-      cut < most &&
-      (this.#log.length - cut > maxLogLength || (this.#log[cut] as CacheEvent).time < now - logWindowMs)
-    ) {
-      cut += 1;
+    let cut = 0;
+    let bytes = this.#logBytes;
+    for (; cut < most; cut += 1) {
+      const event = this.#log[cut] as CacheEvent;
+      const full = this.#log.length - cut > maxLogLength || bytes > maxLogBytes;
+      if (!full && event.time >= now - logWindowMs) {
+        break;
+      }
+      bytes -= event.entry.bytes.length;
     }
     if (cut >= minLogLength || cut === most) {
       this.#logRevision = (this.#log[cut - 1] as CacheEvent).revision;
       this.#log = this.#log.slice(cut);
       this.#logStart += cut;
+      this.#logBytes = bytes;
     }
   }
 }
