@@ -101,7 +101,12 @@ export class PodManager {
 
   /** The API object that shows the pod. */
   shownAs(pod: Pod): Pod | undefined {
-    return isStatic(pod) ? this.#mirrors.get(fullName(pod)) : pod;
+    if (!isStatic(pod)) return pod;
+    const mirror = this.#mirrors.get(fullName(pod));
+    // The mirror of an earlier version of the manifest says nothing about this one.
+    const same =
+      mirror?.metadata.annotations?.[configMirrorAnnotation] === pod.metadata.annotations?.[configHashAnnotation];
+    return same ? mirror : undefined;
   }
 
   async deleteFromApi(pod: Pod): Promise<void> {

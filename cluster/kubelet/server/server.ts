@@ -240,19 +240,18 @@ class Handlers {
     const records = runtime.containers.filter((record) => record.name === containerName);
     const previous = query.get('previous') === 'true';
     const [latest, before] = records;
-    const record = previous
-      ? latest?.state === 'running'
-        ? before
-        : (before ?? undefined)
-      : latest?.state === 'created' && before
-        ? before
-        : latest;
+    const status = [
+      ...(worker.status.containerStatuses ?? []),
+      ...(worker.status.initContainerStatuses ?? []),
+      ...(worker.status.ephemeralContainerStatuses ?? []),
+    ].find((one) => one.name === containerName);
+    // The run before is what the status calls the last state: while a container waits to be restarted, that is its newest run.
+    const lastId = status?.lastState?.terminated?.containerID?.replace(/^[^:]*:\/\//, '');
+    const current = latest?.state === 'created' && before ? before : latest;
+    const record = previous ? records.find((one) => one.id === lastId) : current;
     if (record === undefined) {
       if (previous)
         throw new HttpError(400, `previous terminated container "${containerName}" in pod "${name}" not found`);
-      const status = [...(worker.status.containerStatuses ?? []), ...(worker.status.initContainerStatuses ?? [])].find(
-        (one) => one.name === containerName,
-      );
       const reason = status?.state?.waiting?.reason;
       const why =
         reason === undefined

@@ -36,6 +36,8 @@ export class CsiDrivers {
   readonly #sockets = new Map<string, { stamp: string; driver: string }>();
   readonly #failed = new Map<string, number>();
   #writing: Promise<void> = Promise.resolve();
+  /** The API still shows a driver that is gone. */
+  #stale = false;
 
   constructor(client: Client, options: { nodeName: string; rootDir: string }) {
     this.#client = client;
@@ -90,7 +92,15 @@ export class CsiDrivers {
     for (const [path, known] of this.#sockets) {
       if (present.has(path)) continue;
       this.#sockets.delete(path);
-      await this.#unregister(known.driver);
+      this.#unregister(known.driver);
+    }
+    if (this.#stale) {
+      try {
+        await this.#announce();
+        this.#stale = false;
+      } catch (error) {
+        log.warn('cannot take a driver off CSINode, will try again', { error });
+      }
     }
     for (const [path, stamp] of present) {
       if (this.#sockets.get(path)?.stamp === stamp || (this.#failed.get(path) ?? 0) > Date.now()) continue;
@@ -149,15 +159,13 @@ export class CsiDrivers {
     });
   }
 
-  async #unregister(name: string): Promise<void> {
+  #unregister(name: string): void {
     const driver = this.#drivers.get(name);
     if (driver === undefined || [...this.#sockets.values()].some((socket) => socket.driver === name)) return;
     driver.node.close();
     this.#drivers.delete(name);
     log.info('CSI driver is gone', { driver: name });
-    await this.#announce().catch((error: unknown) =>
-      log.warn('cannot remove driver from CSINode', { driver: name, error }),
-    );
+    this.#stale = true;
   }
 
   /** Writes the drivers to CSINode, and their node ids and topology to the Node; one write at a time. */
