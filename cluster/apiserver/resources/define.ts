@@ -11,6 +11,7 @@ import type {
   ResourceVersion,
   ViewDefinition,
 } from './definition.ts';
+import { fillZeroValues } from './defaults/zero-values.ts';
 import { ageColumn, nameColumn, type CellColumn } from './printing/columns.ts';
 import { validateMetadata, validateMetadataUpdate } from './validation/metadata.ts';
 import { dnsSubdomainName, type NameRule } from './validation/names.ts';
@@ -43,6 +44,8 @@ export interface TypedDefinition<T> extends Pick<
   readonly singular?: string;
   /** Served versions; a plain string names a version whose schema has the usual name. `['v1']` when absent. */
   readonly versions?: readonly [string | ResourceVersion, ...(string | ResourceVersion)[]];
+  /** Schema of the stored form, for a resource with `storedAs`; that of the first version when absent. */
+  readonly storedSchema?: string;
   /** Rule of `metadata.name`; a DNS subdomain when absent. */
   readonly nameRule?: NameRule;
   readonly default?: (object: T) => void;
@@ -87,12 +90,18 @@ export function define<T extends AnyObject>(declared: TypedDefinition<T>): Resou
   const hasStatus = declared.status !== undefined;
   const nameRule = declared.nameRule ?? dnsSubdomainName;
   const freeFinalizers = declared.freeFinalizers === true;
+  const versions = (declared.versions ?? ['v1']).map((version) =>
+    typeof version === 'string' ? plainVersion(declared.group, version, declared.kind) : version,
+  );
+  const storageSchema = declared.storedSchema ?? versions[0]?.schema ?? '';
   const typed = {
     ...declared,
     singular: declared.singular ?? declared.kind.toLowerCase(),
-    versions: (declared.versions ?? ['v1']).map((version) =>
-      typeof version === 'string' ? plainVersion(declared.group, version, declared.kind) : version,
-    ),
+    versions,
+    default(object: T): void {
+      fillZeroValues(storageSchema, object);
+      declared.default?.(object);
+    },
     prepareForCreate(object: T, context: RequestContext): void {
       if (hasStatus) {
         setStatus(object, declared.initialStatus?.(object));

@@ -31,6 +31,7 @@ export const apiServices = define<APIService>({
   status: true,
   initialStatus: () => ({}),
   default(object) {
+    object.spec ??= {};
     if (object.spec.service !== undefined) {
       object.spec.service.port ??= 443;
     }

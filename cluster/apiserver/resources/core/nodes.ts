@@ -55,7 +55,7 @@ function validate(node: Node): FieldError[] {
     errors.push(
       ...messages(`${at}.key`, key, qualifiedName(key)),
       ...messages(`${at}.value`, value, labelValue(value)),
-      ...((effect as string | undefined) === undefined
+      ...((effect as string) === ''
         ? [required(`${at}.effect`)]
         : effects.includes(effect)
           ? []

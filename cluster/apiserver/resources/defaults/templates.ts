@@ -11,6 +11,7 @@ export function defaultTemplate(template: PodTemplateSpec | undefined): void {
 
 /** Claim templates show their kind and an empty status, as upstream stores them. */
 export function defaultClaimTemplate(claim: PersistentVolumeClaim): void {
+  claim.metadata ??= {};
   claim.apiVersion ??= 'v1';
   claim.kind ??= 'PersistentVolumeClaim';
   if (claim.spec !== undefined) {

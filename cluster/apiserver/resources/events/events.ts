@@ -12,6 +12,7 @@ export const eventsV1 = define<Event>({
   namespaced: true,
   shortNames: ['ev'],
   storedAs: 'events',
+  storedSchema: 'io.k8s.api.core.v1.Event',
   versions: [{ version: 'v1', schema: 'io.k8s.api.events.v1.Event', fromStorage, toStorage }],
   ...(events.validate !== undefined && {
     validate: (event, context) => events.validate?.(event as unknown as KubeObject, context) ?? [],
