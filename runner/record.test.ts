@@ -6,11 +6,13 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { sampleEvents } from '../reporters/sample-run.ts';
+import { junitXml } from '../reporters/junit/junit.ts';
+import { sampleEvents, sampleRun } from '../reporters/sample-run.ts';
 import { failedCases } from './plan/failed-cases.ts';
 import { Problem } from './problem.ts';
 import { decodeEvents } from './results/decode.ts';
 import { leavesOf, pluginsOf, readItemTree } from './results/item-tree.ts';
+import { readJunit } from './results/junit-reader.ts';
 import { ownRecord } from './results/own-record.ts';
 import { createRecorder } from './results/recorder.ts';
 import { openResults } from './results/result-source.ts';
@@ -209,5 +211,71 @@ describe('openResults', () => {
       'dns.service.a-record',
       'storage.expand.online',
     ]);
+  });
+});
+
+describe('readJunit', () => {
+  it('reads what other tools write, and what ours does', () => {
+    const xml = `<?xml version="1.0"?><!DOCTYPE x><!-- a --><testsuites><testsuite name=""><testcase name='a &lt;b&gt; &#65;&#x42;'/>
+      <testcase name="c > d"><failure message="m"><![CDATA[<why> & how]]></failure></testcase>
+      <testcase name="e"><skipped/></testcase></testsuite></testsuites>`;
+    const leaves = [...leavesOf(readJunit(xml, 'results/junit_01.xml'))];
+    expect(leaves.map(({ item, path }) => [path.join('|'), item.name, item.status, item.details])).to.deep.equal([
+      ['junit_01.xml|testsuite-001', 'a <b> AB', 'passed', {}],
+      ['junit_01.xml|testsuite-001', 'c > d', 'failed', { failure: 'm <why> & how' }],
+      ['junit_01.xml|testsuite-001', 'e', 'skipped', {}],
+    ]);
+    const own = [...leavesOf(readJunit(junitXml(sampleRun), 'junit_01.xml'))];
+    expect(own.map(({ item }) => item.status)).to.deep.equal([
+      'passed',
+      'failed',
+      'failed',
+      'skipped',
+      'passed',
+      'failed',
+    ]);
+  });
+
+  it('stands in for the tree in archives that have none', async () => {
+    mkdirSync(join(folder, 'plugins/e2e/results'), { recursive: true });
+    writeFileSync(
+      join(folder, 'plugins/e2e/results/junit_01.xml'),
+      '<testsuite name="s"><testcase name="a"><error/></testcase></testsuite>',
+    );
+    const source = await openResults(folder);
+    expect(pluginsOf(source)).to.deep.equal(['e2e']);
+    expect([...failedCases(source)]).to.deep.equal(['a']);
+  });
+
+  it('ends on any text with a tree or an error, soon (fuzz)', () => {
+    const piece = fc.constantFrom(
+      '<testsuite>',
+      '</testsuite>',
+      '<testcase name="',
+      '">',
+      "'",
+      '<![CDATA[',
+      ']]>',
+      '<!--',
+      '-->',
+      '&#x110000;',
+      '&',
+      '/>',
+      '<?',
+      'x',
+    );
+    fc.assert(
+      fc.property(fc.array(fc.oneof(piece, fc.string()), { maxLength: 60 }), (pieces) => {
+        try {
+          readJunit(pieces.join(''), 'x.xml');
+        } catch (error) {
+          expect(error)
+            .to.be.instanceOf(Error)
+            .with.property('message')
+            .that.matches(/^(it |<)/);
+        }
+      }),
+      { numRuns: 500 },
+    );
   });
 });

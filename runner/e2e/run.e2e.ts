@@ -67,9 +67,13 @@ async function leftBehind(): Promise<string[]> {
 describe('plumb run', function () {
   this.timeout(180_000);
 
-  it('passes with 0 and leaves reports, but nothing in the cluster', async () => {
+  it('passes with 0 and leaves reports, but nothing in the cluster, also not of a run that was killed long ago', async () => {
+    await core.createNamespace({
+      body: { metadata: { name: 'plumb-long-gone', labels: { [runIdLabel]: 'long-gone' } } },
+    });
     const { code, output } = await plumb(arguments_('passing', '--mode', 'quick'));
     expect(code, output).to.equal(0);
+    expect(output).to.contain('removed 1 objects of long-gone');
     const { files, cases, events } = resultsOf('passing');
     expect([...cases.values()].map((one) => one.status)).to.deep.equal(['passed', 'passed']);
     expect(files).to.include.members([
@@ -92,9 +96,13 @@ describe('plumb run', function () {
     expect(await leftBehind()).to.deep.equal([]);
   });
 
-  it('fails with 1, with evidence, and can repeat just that', async () => {
-    const first = await plumb(arguments_('failing', '--mode', 'network', '--no-snapshot'));
+  it('fails with 1, with evidence, tells GitHub, and can repeat just that', async () => {
+    const summary = join(folder, 'step-summary.md');
+    const github = { GITHUB_ACTIONS: 'true', GITHUB_STEP_SUMMARY: summary };
+    const first = await plumb(arguments_('failing', '--mode', 'network', '--no-snapshot'), github);
     expect(first.code, first.output).to.equal(1);
+    expect(first.output).to.contain('::error title=[api] A wrong expectation fails::AssertionError');
+    expect(readFileSync(summary, 'utf8')).to.contain('## Plumbline: failed');
     const { directory, cases } = resultsOf('failing');
     expect(cases.get('api.engine.fails')?.error).to.include({ name: 'AssertionError' });
     expect(readFileSync(join(directory, 'evidence/api.engine.fails/explanation.txt'), 'utf8')).to.equal(

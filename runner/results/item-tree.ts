@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Reads the Item trees (`sonobuoy_results.yaml`) of any Sonobuoy archive, old dialects included. Untrusted input: shapes are checked, depth is bounded. */
+/** Reads the Item trees of any Sonobuoy archive, old dialects and plain JUnit included. Untrusted input: shapes are checked, depth is bounded. */
 import { parse } from 'yaml';
 import { messageOf, Problem } from '../problem.ts';
+import { readJunit } from './junit-reader.ts';
 import type { ResultSource } from './result-source.ts';
 
 export interface ItemNode {
@@ -15,12 +16,12 @@ export interface ItemNode {
 const depthMax = 32;
 const resultsFile = 'sonobuoy_results.yaml';
 
-/** Plugins with results, those that meta/info.json names first and in its order. */
+/** Plugins with results, those that meta/info.json names first and in its order. Loose JUnit files count as one plugin called `junit`. */
 export function pluginsOf(source: ResultSource): string[] {
-  const present = source
+  const folders = source
     .list()
-    .map((path) => /^plugins\/([^/]+)\/sonobuoy_results\.yaml$/.exec(path)?.[1])
-    .filter((name) => name !== undefined);
+    .map((path) => (isResult(path) ? (/^plugins\/([^/]+)\//.exec(path)?.[1] ?? looseJunit) : undefined));
+  const present = [...new Set(folders.filter((name) => name !== undefined))];
   const named = jsonOf(source, 'meta/info.json');
   const order =
     isObject(named) && Array.isArray(named['plugins'])
@@ -29,10 +30,36 @@ export function pluginsOf(source: ResultSource): string[] {
   return [...order, ...present.filter((name) => !order.includes(name))];
 }
 
+const looseJunit = 'junit';
+
+function isResult(path: string): boolean {
+  return /^plugins\/[^/]+\/sonobuoy_results\.yaml$/.test(path) || isJunit(path);
+}
+
+function isJunit(path: string): boolean {
+  return /(^|\/)(junit|TEST-)[^/]*\.xml$/.test(path);
+}
+
+/** The tree as Sonobuoy wrote it, or, where there is none, made from the JUnit files of the plugin. */
 export function readItemTree(source: ResultSource, plugin: string): ItemNode {
   const path = `plugins/${plugin}/${resultsFile}`;
   const content = source.read(path);
-  if (content === undefined) {
+  if (content === undefined) return treeFromJunit(source, plugin);
+  try {
+    return decodeItem(parse(new TextDecoder().decode(content), { maxAliasCount: 100 }), 0);
+  } catch (error) {
+    throw unreadable(source, path, error);
+  }
+}
+
+function treeFromJunit(source: ResultSource, plugin: string): ItemNode {
+  const folder = `plugins/${plugin}/`;
+  const files = source
+    .list()
+    .filter(
+      (path) => isJunit(path) && (path.startsWith(folder) || (plugin === looseJunit && !path.startsWith('plugins/'))),
+    );
+  if (files.length === 0) {
     const known = pluginsOf(source);
     throw new Problem(
       `${source.path} has no results of a plugin "${plugin}"`,
@@ -41,15 +68,28 @@ export function readItemTree(source: ResultSource, plugin: string): ItemNode {
         : `Plugins in it: ${known.join(', ')}.`,
     );
   }
-  try {
-    return decodeItem(parse(new TextDecoder().decode(content), { maxAliasCount: 100 }), 0);
-  } catch (error) {
-    throw new Problem(
-      `${source.path}: ${path} is unreadable: ${messageOf(error)}`,
-      'The archive is damaged; get it again.',
-      { cause: error },
-    );
-  }
+  const items = files.map((path) => {
+    try {
+      return readJunit(
+        new TextDecoder().decode(source.read(path)),
+        path.startsWith(folder) ? path.slice(folder.length) : path,
+      );
+    } catch (error) {
+      throw unreadable(source, path, error);
+    }
+  });
+  const status = items.some((item) => item.status === 'failed')
+    ? 'failed'
+    : (items.find((item) => item.status !== 'passed')?.status ?? 'passed');
+  return { name: plugin, status, meta: { type: 'summary' }, details: {}, items };
+}
+
+function unreadable(source: ResultSource, path: string, error: unknown): Problem {
+  return new Problem(
+    `${source.path}: ${path} is unreadable: ${messageOf(error)}`,
+    'The archive is damaged; get it again.',
+    { cause: error },
+  );
 }
 
 /** Depth first, with the names of all that is above. */

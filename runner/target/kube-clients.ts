@@ -132,38 +132,24 @@ async function execInPod(config: KubeConfig, command: readonly string[], target:
 
   const status = await new Promise<V1Status>((resolve, reject) => {
     const stdin = target.stdin === undefined ? null : Readable.from([Buffer.from(target.stdin)]);
-    let settled = false;
-    const settle = (act: () => void): void => {
-      settled = true;
-      act();
+    let close = (): void => {};
+    const stop = (): void => {
+      reject(new InconclusiveError(`${where}: no end within ${target.timeoutMs ?? requestTimeoutMs} ms`));
+      close();
     };
+    signal.addEventListener('abort', stop, { once: true });
     new Exec(config)
-      .exec(
-        target.namespace,
-        target.pod,
-        target.container ?? '',
-        [...command],
-        stdout,
-        stderr,
-        stdin,
-        false,
-        (result) => settle(() => resolve(result)),
-      )
+      .exec(target.namespace, target.pod, target.container ?? '', [...command], stdout, stderr, stdin, false, resolve)
       .then((socket) => {
-        const stop = (): void => {
-          settle(() =>
-            reject(new InconclusiveError(`${where}: no end within ${target.timeoutMs ?? requestTimeoutMs} ms`)),
-          );
-          socket.terminate?.();
-        };
-        signal.addEventListener('abort', stop, { once: true });
+        close = () => socket.close();
+        if (signal.aborted) close();
+        // After the status this changes nothing: a promise is settled once.
         socket.addEventListener('close', () => {
           signal.removeEventListener('abort', stop);
-          if (!settled)
-            settle(() => reject(new InconclusiveError(`${where}: the connection ended without an exit status`)));
+          reject(new InconclusiveError(`${where}: the connection ended without an exit status`));
         });
       })
-      .catch((error: unknown) => settle(() => reject(execFailure(where, error))));
+      .catch((error: unknown) => reject(execFailure(where, error)));
   });
   stdout.end();
   stderr.end();

@@ -79,6 +79,7 @@ async function install(missing: readonly Finding[]): Promise<void> {
       await apt(['update']);
       await apt(args);
     }
+    await disableServices(packages);
   } finally {
     if (ownPolicy) rmSync(policyFile, { force: true });
   }
@@ -110,10 +111,26 @@ async function apt(args: readonly string[]): Promise<void> {
   );
 }
 
+/** What apt says is shown only when it fails. */
 async function tryApt(args: readonly string[]): Promise<boolean> {
-  const { code } = await runChild(['apt-get', '-q', '-o', 'DPkg::Lock::Timeout=120', ...args], {
-    env: { DEBIAN_FRONTEND: 'noninteractive' },
-    timeoutMs: 600_000,
-  });
+  const script = 'exec "$0" "$@" 2>&1';
+  const { code, output } = await runChild(
+    ['sh', '-c', script, 'apt-get', '-q', '-o', 'DPkg::Lock::Timeout=120', ...args],
+    {
+      env: { DEBIAN_FRONTEND: 'noninteractive' },
+      capture: true,
+      timeoutMs: 600_000,
+    },
+  );
+  if (code !== 0) process.stderr.write(`${output}\n`);
   return code === 0;
 }
+
+/** Services of the packages just installed: not started now by policy, and not at the next boot either. */
+async function disableServices(packages: readonly string[]): Promise<void> {
+  const services = packages.flatMap((name) => servicesOf[name] ?? []);
+  if (services.length === 0 || !existsSync('/usr/bin/systemctl')) return;
+  await runChild(['systemctl', 'disable', '--quiet', ...services], { capture: true });
+}
+
+const servicesOf: Readonly<Record<string, readonly string[]>> = { 'etcd-server': ['etcd'], containerd: ['containerd'] };
