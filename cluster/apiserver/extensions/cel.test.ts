@@ -16,7 +16,7 @@ describe('CEL with the Kubernetes libraries', () => {
     '"%s has %d, %.2f".format([self.text, self.count, 1.5]) == "abc 123 has 3, 1.50"',
     'self.count / 2 == 1 && self.ratio / 4.0 == 0.5',
     'has(self.rules[0].path) && !has(self.rules[1].path) && self.rules.exists(r, has(r.path))',
-    '"ABC".matches("^(?i)abc$") && !"ABC".matches("^abc$")',
+    '"ABC".matches("^(?i)abc$") && !"ABC".matches("^abc$") && matches(self.text, "^(?i)ABC")',
     'self.?missing.orValue(1) == 1',
     '!format.dns1123Label().validate("web-1").hasValue() && format.named("uuid").value().validate("x").hasValue()',
   ];

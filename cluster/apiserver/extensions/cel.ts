@@ -329,6 +329,7 @@ function comparable(value: unknown): string {
 
 const textFunctions: Handlers = {
   'string.matchesRe2(string): bool': (text: string, pattern: string) => patternOf(pattern).test(text),
+  'matches(string, string): bool': (text: string, pattern: string) => patternOf(pattern).test(text),
   'string.find(string): string': (text: string, pattern: string) => patternOf(pattern).exec(text)?.[0] ?? '',
   'string.findAll(string): list<string>': (text: string, pattern: string) => findAll(text, pattern),
   'string.findAll(string, int): list<string>': (text: string, pattern: string, count: bigint) =>
