@@ -26,7 +26,8 @@ export interface InformerOptions<T> extends ListOptions {
 
 const log = logger('informer');
 const minBackoff = 100;
-const maxBackoff = 10_000;
+/** A server that restarts must be noticed soon; one that refuses is left in peace. */
+const maxBackoff = { lost: 1000, refused: 10_000 };
 
 export class Informer<T extends { metadata: ObjectMeta }> {
   readonly resource: Resource;
@@ -99,6 +100,7 @@ export class Informer<T extends { metadata: ObjectMeta }> {
 
   async #run(signal: AbortSignal, synced: () => void): Promise<void> {
     let backoff = minBackoff;
+    let limit = maxBackoff.lost;
     let mustList = true;
     while (!signal.aborted) {
       const startedAt = Date.now();
@@ -110,9 +112,11 @@ export class Informer<T extends { metadata: ObjectMeta }> {
           synced();
         }
         await this.#watch(signal);
+        limit = maxBackoff.lost;
         if (Date.now() - startedAt > 1000) backoff = minBackoff;
       } catch (error) {
         if (signal.aborted) return;
+        limit = error instanceof ApiError ? maxBackoff.refused : maxBackoff.lost;
         const expired = error instanceof ApiError && (error.code === 410 || error.reason === 'Expired');
         if (expired) {
           mustList = true;
@@ -124,8 +128,9 @@ export class Informer<T extends { metadata: ObjectMeta }> {
         if (Date.now() - startedAt > 5000) backoff = minBackoff;
       }
       if (signal.aborted) return;
+      backoff = Math.min(backoff, limit);
       await pause(backoff * (0.5 + Math.random()), signal);
-      backoff = Math.min(backoff * 2, maxBackoff);
+      backoff *= 2;
     }
   }
 
