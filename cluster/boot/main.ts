@@ -18,7 +18,7 @@ import { clusterPaths, defaultName } from './layout.ts';
 import { nodeServices } from './services.ts';
 import { clusterNames, isRunning, readState, type ClusterState, type NodeState } from './state.ts';
 import { printStatus } from './status.ts';
-import { reportStep, summarise } from './report.ts';
+import { stepReporter, summarise } from './report.ts';
 import { runSteps, StepError } from './steps.ts';
 import { archiveProbe, pushProbe } from './images/deliver.ts';
 import { bootNode } from './node-boot.ts';
@@ -99,14 +99,17 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
         network: networkPrefix(values.network),
         wait: values.wait,
       },
-      reportStep,
+      await stepReporter(),
     );
     process.stdout.write(summarise(state, performance.now() - start));
     return 0;
   },
   async down(values) {
     for (const name of values.all ? clusterNames() : [clusterName(values.name)]) {
-      await runSteps([{ id: 'down', title: `Remove cluster ${name}`, needs: [], run: () => down(name) }], reportStep);
+      await runSteps(
+        [{ id: 'down', title: `Remove cluster ${name}`, needs: [], run: () => down(name) }],
+        await stepReporter(),
+      );
     }
     return 0;
   },

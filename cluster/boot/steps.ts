@@ -11,6 +11,10 @@ export interface Step {
 }
 
 export interface StepObserver {
+  /** All steps, before the first begins. */
+  planned?(steps: readonly Step[]): void;
+  /** Awaited after the last step. */
+  settled?(): Promise<void>;
   started(step: Step): void;
   /** `note` is what `run` resolved to; times are in milliseconds, `at` counted from the start of all. */
   done(step: Step, result: { readonly note: string | undefined; readonly tookMs: number; readonly atMs: number }): void;
@@ -52,11 +56,13 @@ export async function runSteps(steps: readonly Step[], observer: StepObserver): 
       abort.abort(error);
     }
   };
+  observer.planned?.(steps);
   for (const step of steps) {
     const unknown = step.needs.find((id) => !results.has(id));
     if (unknown !== undefined) throw new TypeError(`step ${step.id} needs ${unknown}, which does not come before it`);
     results.set(step.id, runOne(step));
   }
   await Promise.all(results.values());
+  await observer.settled?.();
   if (failure !== undefined) throw failure.error;
 }
