@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // ServiceAccount: gives every pod an identity, and the files with which it proves it.
-import { randomBytes } from 'node:crypto';
 import type { Container, Pod, PodSpec, ServiceAccount, Volume } from '../../machinery/api-types.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../resources/definition.ts';
 import { createdPod, namespaceOf, refusal } from './attributes.ts';
@@ -94,8 +93,9 @@ function volumeName(spec: PodSpec): string {
   if (existing !== undefined) {
     return existing.name;
   }
-  const suffix = [...randomBytes(5)].map((byte) => suffixCharacters[byte % suffixCharacters.length]).join('');
-  return `kube-api-access-${suffix}`;
+  // Nothing depends on nobody guessing it; cryptographic randomness would be the costliest part of admission.
+  const letter = (): string => suffixCharacters.charAt(Math.floor(Math.random() * suffixCharacters.length));
+  return `kube-api-access-${letter()}${letter()}${letter()}${letter()}${letter()}`;
 }
 
 function tokenVolume(name: string): Volume {

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect } from 'chai';
+import type { Service } from '../../../machinery/api-types.ts';
+import type { KubeObject, ResourceDefinition } from '../definition.ts';
+import { memoryRegistry, testConfig, testContext, told } from '../testing.ts';
+import { services } from './services.ts';
+
+function service(spec: object): KubeObject {
+  return { apiVersion: 'v1', kind: 'Service', metadata: { name: 'web', namespace: 'default' }, spec };
+}
+
+async function create(definition: ResourceDefinition, spec: object, context = testContext()): Promise<Service> {
+  const object = service(structuredClone(spec));
+  definition.default?.(object);
+  definition.prepareForCreate?.(object, context);
+  expect(told(definition.validate?.(object, context) ?? [])).to.deep.equal([]);
+  await definition.allocate?.(object, undefined, context);
+  return object as unknown as Service;
+}
+
+async function refused(made: Promise<unknown>): Promise<string> {
+  return made.then(
+    () => 'not refused',
+    (error: unknown) => (error as Error).message,
+  );
+}
+
+describe('services', () => {
+  it('get an address, families and node ports', async () => {
+    const { spec } = await create(services(testConfig), {
+      type: 'NodePort',
+      selector: { a: 'b' },
+      ports: [{ port: 80 }],
+    });
+    expect(spec).to.deep.include({
+      sessionAffinity: 'None',
+      internalTrafficPolicy: 'Cluster',
+      externalTrafficPolicy: 'Cluster',
+      ipFamilies: ['IPv4'],
+      ipFamilyPolicy: 'SingleStack',
+    });
+    expect(spec?.clusterIP).to.match(/^10\.96\.0\.\d+$/);
+    expect(spec?.clusterIPs).to.deep.equal([spec?.clusterIP]);
+    expect(spec?.ports?.[0]).to.deep.include({ protocol: 'TCP', targetPort: 80 });
+    expect(spec?.ports?.[0]?.nodePort).to.be.within(30_000, 30_127);
+  });
+
+  it('share one node port between protocols of a port', async () => {
+    const ports = [
+      { name: 'a', port: 53, protocol: 'UDP' },
+      { name: 'b', port: 53, protocol: 'TCP' },
+    ];
+    const { spec } = await create(services(testConfig), { type: 'NodePort', ports });
+    expect(spec?.ports?.[0]?.nodePort).to.equal(spec?.ports?.[1]?.nodePort);
+  });
+
+  it('never get what is taken, asked for twice, or outside the ranges', async () => {
+    const registry = memoryRegistry({ services: [service({ type: 'ClusterIP', clusterIP: '10.96.0.7' })] });
+    const definition = services(testConfig);
+    const context = testContext(registry);
+    const ports = [{ port: 80 }];
+    expect(await refused(create(definition, { clusterIP: '10.96.0.7', ports }, context))).to.contain(
+      'provided IP is already allocated',
+    );
+    expect(await refused(create(definition, { clusterIP: '10.97.0.7', ports }, context))).to.contain(
+      'is not in the valid range',
+    );
+    const node = { type: 'NodePort', ports: [{ port: 80, nodePort: 30_001 }] };
+    const first = await create(definition, node, context);
+    expect(await refused(create(definition, node, context))).to.contain('provided port is already allocated');
+    definition.release?.(first as unknown as KubeObject);
+    expect((await create(definition, node, context)).spec?.ports?.[0]?.nodePort).to.equal(30_001);
+    const taken = new Set<string | undefined>(['10.96.0.7']);
+    for (let count = 0; count < 250; count++) {
+      const { spec } = await create(definition, { ports }, context);
+      expect(taken.has(spec?.clusterIP)).to.equal(false);
+      taken.add(spec?.clusterIP);
+    }
+  });
+
+  it('keep what they have over updates, and give it up with their type', async () => {
+    const definition = services(testConfig);
+    const old = await create(definition, { type: 'NodePort', ports: [{ port: 80 }] });
+    const update = (spec: object): KubeObject => {
+      const next = service(structuredClone(spec));
+      definition.default?.(next);
+      definition.prepareForUpdate?.(next, old as unknown as KubeObject, testContext());
+      return next;
+    };
+    const kept = update({ type: 'NodePort', ports: [{ port: 80 }, { name: 'x', port: 81 }] }) as unknown as Service;
+    expect(kept.spec?.clusterIP).to.equal(old.spec?.clusterIP);
+    expect(kept.spec?.ports?.[0]?.nodePort).to.equal(old.spec?.ports?.[0]?.nodePort);
+    const external = update({ ...old.spec, type: 'ExternalName', externalName: 'example.com' });
+    expect(
+      told(definition.validateUpdate?.(external, old as unknown as KubeObject, testContext()) ?? []),
+    ).to.deep.equal([]);
+    expect((external as unknown as Service).spec).to.not.have.any.keys(
+      'clusterIP',
+      'clusterIPs',
+      'externalTrafficPolicy',
+    );
+    const moved = update({ ...old.spec, clusterIP: '10.96.0.99' });
+    expect(told(definition.validateUpdate?.(moved, old as unknown as KubeObject, testContext()) ?? [])).to.deep.equal([
+      'spec.clusterIPs[0]: Invalid value: may not change once set',
+    ]);
+  });
+
+  const wrong: readonly (readonly [spec: object, error: string])[] = [
+    [{}, 'spec.ports: Required value'],
+    [{ ports: [{ port: 1 }, { name: 'b', port: 2 }] }, 'spec.ports[0].name: Required value'],
+    [{ ports: [{ port: 0 }] }, 'spec.ports[0].port: Invalid value: must be between 1 and 65535, inclusive'],
+    [{ type: 'ExternalName' }, 'spec.externalName: Required value'],
+    [
+      { type: 'NodePort', clusterIP: 'None', ports: [{ port: 1 }] },
+      "spec.clusterIPs[0]: Invalid value: may not be set to 'None' for NodePort services",
+    ],
+    [
+      { ports: [{ port: 1, nodePort: 30_000 }] },
+      "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
+    ],
+  ];
+  for (const [spec, error] of wrong) {
+    it(`are refused: ${error}`, () => {
+      const definition = services(testConfig);
+      const object = service(structuredClone(spec));
+      definition.default?.(object);
+      definition.prepareForCreate?.(object, testContext());
+      expect(told(definition.validate?.(object, testContext()) ?? [])).to.include(error);
+    });
+  }
+});
