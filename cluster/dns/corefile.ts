@@ -50,6 +50,8 @@ export interface CacheConfig {
   readonly maxTtl: number;
   readonly maxDenialTtl: number;
   readonly capacity: number;
+  /** Domains whose answers, or denials, are not kept. */
+  readonly uncached: { readonly success: readonly string[]; readonly denial: readonly string[] };
 }
 
 class CorefileError extends Error {
@@ -190,7 +192,12 @@ function forwardConfig(directive: Directive, words: readonly string[]): ForwardC
 
 function cacheConfig(directive: Directive, words: readonly string[]): CacheConfig {
   const limit = words[0] === undefined ? undefined : integer(directive, words[0], { min: 1, max: 86_400 });
-  let config: CacheConfig = { maxTtl: limit ?? 3600, maxDenialTtl: limit ?? 1800, capacity: 9984 };
+  let config: CacheConfig = {
+    maxTtl: limit ?? 3600,
+    maxDenialTtl: limit ?? 1800,
+    capacity: 9984,
+    uncached: { success: [], denial: [] },
+  };
   for (const inner of directive.block) {
     const [name, capacity = '', ttl] = inner.words;
     if (name === 'success' || name === 'denial') {
@@ -200,9 +207,11 @@ function cacheConfig(directive: Directive, words: readonly string[]): CacheConfi
         capacity: Math.max(integer(inner, capacity, { min: 1, max: 1_000_000 }), 1),
         ...(seconds !== undefined && (name === 'success' ? { maxTtl: seconds } : { maxDenialTtl: seconds })),
       };
-    } else if (name !== 'disable' && name !== 'servfail' && name !== 'prefetch') {
-      fail(inner, `unknown option "${name}" of cache`);
-    } else fail(inner, `option "${name}" of cache is not supported`);
+    } else if (name === 'disable' && (capacity === 'success' || capacity === 'denial')) {
+      const domains = inner.words.slice(2).map((zone) => zone.toLowerCase().replace(/\.$/, ''));
+      // Without domains, every one: the root is empty.
+      config = { ...config, uncached: { ...config.uncached, [capacity]: domains.length === 0 ? [''] : domains } };
+    } else fail(inner, `option "${inner.words.join(' ')}" of cache is not supported`);
   }
   return config;
 }

@@ -3,6 +3,7 @@
 // remaining lifetime, the asker's id and the asker's spelling of the name.
 
 import { rcodes, readName, readRecord, recordTypes } from './wire.ts';
+import { isWithin } from './zone.ts';
 import type { CacheConfig } from './corefile.ts';
 import type { Query } from './wire.ts';
 
@@ -51,6 +52,8 @@ export class ReplyCache {
   put(query: Query, reply: Buffer): void {
     const facts = lifetime(reply);
     if (facts === undefined) return;
+    const uncached = this.#config.uncached[facts.denial ? 'denial' : 'success'];
+    if (uncached.some((domain) => domain === '' || isWithin(query.name, domain))) return;
     const ttl = Math.min(facts.ttl, facts.denial ? this.#config.maxDenialTtl : this.#config.maxTtl);
     if (ttl <= 0) return;
     const key = keyOf(query);

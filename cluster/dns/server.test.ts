@@ -157,6 +157,41 @@ describe('Corefile', () => {
     it(`names the mistake: ${message}`, () => expect(() => parseCorefile(text)).to.throw(message));
   }
 
+  it("reads kubeadm's file", () => {
+    const config = parseCorefile(`.:53 {
+      errors
+      health {
+         lameduck 5s
+      }
+      ready
+      kubernetes cluster.local in-addr.arpa ip6.arpa {
+         pods insecure
+         fallthrough in-addr.arpa ip6.arpa
+         ttl 30
+      }
+      prometheus :9153
+      forward . /etc/resolv.conf {
+         max_concurrent 1000
+      }
+      cache 30 {
+         disable success cluster.local
+         disable denial cluster.local
+      }
+      loop
+      reload
+      loadbalance
+    }`);
+    expect(config).to.include({
+      lameduckMs: 5000,
+      readyPort: 8181,
+      healthPort: 8080,
+      metricsPort: 9153,
+      reloadMs: 30_000,
+    });
+    expect(config.kubernetes).to.include({ domain: 'cluster.local', pods: 'insecure', ttl: 30, anyReverse: true });
+    expect(config.cache?.uncached).to.deep.equal({ success: ['cluster.local'], denial: ['cluster.local'] });
+  });
+
   it('never fails but with its own error', () => {
     const words = fc.constantFrom(
       '.:53',

@@ -47,7 +47,8 @@ async function main(): Promise<void> {
   const client = Client.fromKubeconfig(flags.kubeconfig, { userAgent: 'network-agent' });
   const nodes = new Informer<Node>(client, resources.nodes, { transform: leanNode });
   const masquerade = new LiveTable();
-  let policy: PolicyAgent | undefined;
+  const policy = new PolicyAgent({ client, nodeName });
+  const watching = policy.watch(stop.signal);
   let configured = false;
   let lastError: unknown = new Error('this node has no podCIDR yet; the controller-manager assigns it');
 
@@ -70,11 +71,8 @@ async function main(): Promise<void> {
           nodeAddresses: all.flatMap(internalAddresses),
         }),
       );
-      if (policy === undefined) {
-        const agent = new PolicyAgent({ client, nodeName, podCIDRs });
-        await agent.start(stop.signal);
-        policy = agent;
-      }
+      await watching;
+      await policy.enforce(podCIDRs);
       const addresses = internalAddresses(self);
       const mtu = await mtuOfLinkWith(addresses);
       if (mtu === undefined) {
@@ -106,7 +104,7 @@ async function main(): Promise<void> {
             throw new Error('the network is not up to date', { cause: lastError });
         },
         policy: () => {
-          if (policy?.lastError !== undefined)
+          if (policy.lastError !== undefined)
             throw new Error('network policies are not up to date', { cause: policy.lastError });
         },
       },
@@ -119,7 +117,7 @@ async function main(): Promise<void> {
     await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
   }
   await loop.stop();
-  await policy?.stop();
+  await policy.stop();
   client.close();
 }
 

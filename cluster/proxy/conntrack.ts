@@ -40,9 +40,17 @@ export function udpState(port: ServicePort, backends: readonly Backend[]): UdpSt
   return { port, backends: new Set(usable.map((backend) => backend.address)) };
 }
 
+/** With more deletions than this, all translated UDP flows go in one; those still wanted are translated anew. */
+const mostSingle = 50;
+
 /** Runs the deletions one after another. Finding nothing to delete is success. */
 export async function deleteFlows(deletions: readonly string[][], onError: (error: Error) => void): Promise<void> {
-  for (const args of deletions) {
+  const families = new Set(deletions.map((args) => args[2] ?? 'ipv4'));
+  const chosen =
+    deletions.length > mostSingle
+      ? [...families].map((family) => ['-D', '-f', family, '-p', 'udp', '--dst-nat'])
+      : deletions;
+  for (const args of chosen) {
     await new Promise<void>((resolve) => {
       const child = spawn('conntrack', args, { stdio: ['ignore', 'ignore', 'pipe'] });
       let said = '';

@@ -26,6 +26,8 @@ export class CniAttachments {
   readonly #onChange: () => void;
   readonly #byFile = new Map<string, CniAttachment>();
   #watcher: FSWatcher | undefined;
+  /** Files are read one after another, so that an older content never replaces a newer one. */
+  #reading: Promise<void> = Promise.resolve();
 
   constructor(directory: string, onChange: () => void) {
     this.#directory = directory;
@@ -56,7 +58,12 @@ export class CniAttachments {
     for (const file of files) await this.#refresh(file);
   }
 
-  async #refresh(file: string): Promise<void> {
+  #refresh(file: string): Promise<void> {
+    this.#reading = this.#reading.then(() => this.#read(file));
+    return this.#reading;
+  }
+
+  async #read(file: string): Promise<void> {
     if (!file.startsWith(`${networkName}-`)) return;
     const text = await readFile(join(this.#directory, file), 'utf8').catch(() => undefined);
     // An unfinished file does not parse; finishing it is another event.

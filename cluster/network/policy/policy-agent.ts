@@ -28,7 +28,6 @@ const rescanMs = 30_000;
 export interface PolicyAgentOptions {
   readonly client: Client;
   readonly nodeName: string;
-  readonly podCIDRs: readonly string[];
 }
 
 export class PolicyAgent {
@@ -40,9 +39,12 @@ export class PolicyAgent {
   readonly #attachments: CniAttachments;
   readonly #live = new LiveTable();
   readonly #loop: SyncLoop;
-  #enforcing: (() => void) | undefined;
+  #enforcedCIDRs = '';
+  /** Called after the next successful run. */
+  #waiting: (() => void)[] = [];
   #rescan: NodeJS.Timeout | undefined;
-  lastError: unknown;
+  #podCIDRs: readonly string[] = [];
+  #lastError: unknown = new Error('policies, pods and namespaces have not been listed yet');
 
   constructor(options: PolicyAgentOptions) {
     this.#options = options;
@@ -64,7 +66,7 @@ export class PolicyAgent {
       retryMs: 1000,
       run: () => this.#sync(),
       onError: (error) => {
-        this.lastError = error;
+        this.#lastError = error;
         syncFailures.add();
         log.error('policies could not be enforced as they are now, trying again in 1 s', error);
       },
@@ -88,18 +90,29 @@ export class PolicyAgent {
     });
   }
 
-  /** Resolves when the rules of the present policies are in force. */
-  async start(signal: AbortSignal): Promise<void> {
+  /** Why the rules in force may not be those that the policies ask for; undefined when they are. */
+  get lastError(): unknown {
+    return this.#lastError;
+  }
+
+  /** Resolves when the cluster's policies, pods and namespaces are known. */
+  async watch(signal: AbortSignal): Promise<void> {
     await this.#attachments.start();
-    await Promise.all([this.#policies, this.#namespaces, this.#pods].map((informer) => informer.start(signal)));
     this.#rescan = setInterval(() => {
       this.#attachments.rescan().catch((error: unknown) => log.error('network attachments cannot be read', error));
     }, rescanMs);
+    await Promise.all([this.#policies, this.#namespaces, this.#pods].map((informer) => informer.start(signal)));
+  }
+
+  /** Resolves when rules are in force that guard these blocks, from which this node's pods have their addresses. */
+  async enforce(podCIDRs: readonly string[]): Promise<void> {
+    if (podCIDRs.join() === this.#enforcedCIDRs) return;
+    this.#podCIDRs = podCIDRs;
     await new Promise<void>((resolve) => {
-      this.#enforcing = resolve;
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      this.#waiting.push(resolve);
       this.#request();
     });
+    this.#enforcedCIDRs = podCIDRs.join();
   }
 
   async stop(): Promise<void> {
@@ -114,21 +127,21 @@ export class PolicyAgent {
 
   async #sync(): Promise<number | undefined> {
     const startedAt = performance.now();
-    const { nodeName, podCIDRs } = this.#options;
+    const waiting = this.#waiting.length;
     const table = compilePolicies({
       policies: this.#policies.list(),
       pods: withAttachments(this.#byUid.values(), this.#attachments.list()),
       namespaces: new Map(this.#namespaces.list().map(({ metadata }) => [metadata.name ?? '', metadata.labels ?? {}])),
-      nodeName,
-      podCIDRs,
+      nodeName: this.#options.nodeName,
+      podCIDRs: this.#podCIDRs,
     });
     const { kind, refused } = await this.#live.apply(table);
     const seconds = (performance.now() - startedAt) / 1000;
     syncSeconds.observe(seconds);
     if (refused !== undefined) log.warn('a difference was refused, the table was written anew', { reason: refused });
     log.debug('enforced', { kind, seconds });
-    this.lastError = undefined;
-    this.#enforcing?.();
+    this.#lastError = undefined;
+    for (const resolve of this.#waiting.splice(0, waiting)) resolve();
     return this.#live.untidy ? 1000 : undefined;
   }
 }
