@@ -220,7 +220,8 @@ export async function runKubelet(options: KubeletOptions, signal: AbortSignal): 
     nodes.start(signal),
     pods.start(signal).then(() => (signal.aborted ? undefined : manager.apiSynced())),
   ]);
-  await manager.abandonAll();
+  // A stop that is under way may take its whole grace: the runtime carries it out without us.
+  await Promise.race([manager.abandonAll(), pause(1_000)]);
   client.close();
   runtime.close();
 }

@@ -543,7 +543,7 @@ describe('the kubelet on a node', function () {
         '--',
         'grep',
         '-c',
-        'kubernetes.io.csi',
+        'csi/test.csi',
         '/proc/self/mounts',
       );
       expect(mounts.output.trim()).to.equal('0');

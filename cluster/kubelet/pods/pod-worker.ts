@@ -5,7 +5,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container, Pod, PodStatus } from '../../machinery/api-types.ts';
 import { describeError, logger } from '../../machinery/log.ts';
-import { podCgroup } from '../cgroups/pod-cgroups.ts';
+import { containerResources, podCgroup } from '../cgroups/pod-cgroups.ts';
 import { startContainer, StartError } from '../containers/start-container.ts';
 import { grpcMessage } from '../grpc/service-client.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
@@ -48,6 +48,8 @@ export class PodWorker {
   /** The pod was at its end before this kubelet saw it: its status is history. */
   readonly #settled: boolean;
   #waiting = new Map<string, WaitingReason>();
+  /** What each running container was last given, by container id. */
+  readonly #given = new Map<string, string>();
   #volumes: Map<string, MountedVolume> | undefined;
   #volumesStale = false;
   #volumesCheckedAt = 0;
@@ -221,6 +223,7 @@ export class PodWorker {
       this.#life = 'ending';
       return 0;
     }
+    await this.#resize(runtime);
     const waitMs = await this.#carryOut(actions, runtime);
     runtime = await reader.read(this.identity);
     this.#updateProbes(runtime, false);
@@ -426,6 +429,30 @@ export class PodWorker {
         });
       }),
     );
+  }
+
+  /** Gives running containers what their definition now asks for, without a restart. */
+  async #resize(runtime: PodRuntime): Promise<void> {
+    const spec = specOf(this.#pod);
+    for (const container of [...spec.containers, ...(spec.initContainers ?? []).filter(isSidecar)]) {
+      const record = latestRecord(runtime, container.name);
+      if (record?.state !== 'running') continue;
+      const wanted = containerResources(this.#pod, container, this.#context.node.memoryBytes);
+      const text = JSON.stringify(wanted);
+      const given = this.#given.get(record.id);
+      this.#given.set(record.id, text);
+      // A container seen for the first time was made from this very definition.
+      if (given === undefined || given === text) continue;
+      ensurePodCgroup(this.#context, this.#pod);
+      try {
+        await this.#context.runtime.updateResources(record.id, wanted);
+      } catch (error) {
+        this.#given.set(record.id, given);
+        throw error;
+      }
+    }
+    for (const id of this.#given.keys())
+      if (!runtime.containers.some((record) => record.id === id)) this.#given.delete(id);
   }
 
   /** Ends what is left in sandboxes that a new one replaces. */

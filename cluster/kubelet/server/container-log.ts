@@ -88,7 +88,7 @@ export async function readContainerLog(
         if (fstatSync(descriptor).size > position) continue;
         break;
       }
-      await changed(path, context.signal);
+      await changed(path, () => fstatSync(descriptor).size > position, context.signal);
     }
     if (rest.length > 0) await formatter.line(rest);
     await formatter.flush();
@@ -170,7 +170,7 @@ function isRotated(path: string, descriptor: number): boolean {
 }
 
 /** Resolves when something in the log's folder changes, after a second at the latest. */
-function changed(path: string, signal: AbortSignal): Promise<void> {
+function changed(path: string, isBehind: () => boolean, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       clearTimeout(timer);
@@ -183,6 +183,8 @@ function changed(path: string, signal: AbortSignal): Promise<void> {
     try {
       watcher = watch(dirname(path), done);
       watcher.on('error', done);
+      // What came between the last read and the watch.
+      if (isBehind()) done();
     } catch {
       // Out of watches: the timer alone paces the reading.
     }

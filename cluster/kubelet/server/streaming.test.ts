@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+import { X509Certificate } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { createInflate } from 'node:zlib';
 import { expect } from 'chai';
 import * as fc from 'fast-check';
+import { selfSigned } from './self-signed.ts';
 import { dataFrame, SpdyConnection } from './spdy-client.ts';
 import { frame, readFrame } from './web-socket.ts';
 
@@ -15,6 +17,19 @@ function masked(opcode: number, payload: Buffer): Buffer {
   const mask = Buffer.from([1, 2, 3, 4]);
   return Buffer.concat([head, mask, payload.map((byte, index) => byte ^ (mask[index & 3] ?? 0))]);
 }
+
+describe('the serving certificate of its own', () => {
+  it('is valid for the names of the node', () => {
+    const { cert } = selfSigned(['node-1', '192.0.2.1'], Date.now());
+    const parsed = new X509Certificate(cert);
+    expect(parsed.verify(parsed.publicKey)).to.equal(true);
+    expect([parsed.checkHost('node-1'), parsed.checkIP('192.0.2.1'), parsed.checkHost('other')]).to.deep.equal([
+      'node-1',
+      '192.0.2.1',
+      undefined,
+    ]);
+  });
+});
 
 describe('WebSocket frames', () => {
   it('come back as they were sent, whatever their size', () => {
