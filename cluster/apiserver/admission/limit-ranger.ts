@@ -74,7 +74,7 @@ function addMissing(container: Container, kind: 'requests' | 'limits', defaults:
     const added = Object.fromEntries(missing.map((name) => [name, defaults?.[name] ?? '0']));
     container.resources = { ...container.resources, [kind]: { ...present, ...added } };
   }
-  return missing.sort();
+  return missing.toSorted();
 }
 
 function problemsOf(attributes: AdmissionAttributes): string[] {

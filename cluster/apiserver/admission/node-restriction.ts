@@ -103,7 +103,7 @@ function checkNode(attributes: AdmissionAttributes, node: string): void {
   const after = now?.metadata.labels ?? {};
   const was = before?.metadata.labels ?? {};
   const changed = [...new Set([...Object.keys(after), ...Object.keys(was)])].filter((key) => after[key] !== was[key]);
-  const forbidden = now === undefined ? [] : changed.filter((key) => !mayLabel(key)).sort();
+  const forbidden = now === undefined ? [] : changed.filter((key) => !mayLabel(key)).toSorted();
   if (forbidden.length > 0) {
     throw refusal(attributes, `is not allowed to modify labels: ${forbidden.join(', ')}`);
   }

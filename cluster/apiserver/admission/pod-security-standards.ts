@@ -165,7 +165,7 @@ function hostPorts({ containers }: Subject): Violation | undefined {
   }
   const ports = new Set(using.flatMap((container) => (container.ports ?? []).map(({ hostPort = 0 }) => hostPort)));
   ports.delete(0);
-  const list = [...ports].sort((left, right) => left - right).join(', ');
+  const list = [...ports].toSorted((left, right) => left - right).join(', ');
   return {
     reason: 'hostPort',
     detail: `${named(using)} use${using.length === 1 ? 's' : ''} hostPort${ports.size === 1 ? '' : 's'} ${list}`,
@@ -207,7 +207,7 @@ function capabilitiesBaseline(subject: Subject): Violation | undefined {
     ? undefined
     : {
         reason: 'non-default capabilities',
-        detail: `${named(found)} must not include ${quoted([...forbidden].sort())} in securityContext.capabilities.add`,
+        detail: `${named(found)} must not include ${quoted([...forbidden].toSorted())} in securityContext.capabilities.add`,
       };
 }
 
@@ -224,7 +224,7 @@ function capabilitiesRestricted(subject: Subject): Violation | undefined {
     [
       ...(lacking.length > 0 ? [`${named(lacking)} must set securityContext.capabilities.drop=["ALL"]`] : []),
       ...(adding.length > 0
-        ? [`${named(adding)} must not include ${quoted([...forbidden].sort())} in securityContext.capabilities.add`]
+        ? [`${named(adding)} must not include ${quoted([...forbidden].toSorted())} in securityContext.capabilities.add`]
         : []),
     ],
     '; ',
@@ -244,7 +244,7 @@ function volumesRestricted({ spec }: Subject): Violation | undefined {
   if (found.length === 0) {
     return undefined;
   }
-  const types = [...new Set(found.map(typeOf))].sort();
+  const types = [...new Set(found.map(typeOf))].toSorted();
   const one = found.length === 1;
   return {
     reason: 'restricted volume types',

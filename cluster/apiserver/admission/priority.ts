@@ -88,7 +88,7 @@ function chosenFrom({ metadata, value, preemptionPolicy }: PriorityClass): Chose
 function globalDefault(attributes: AdmissionAttributes): PriorityClass | undefined {
   return typed<PriorityClass>(attributes.context.registry.list(classes))
     .filter((candidate) => candidate.globalDefault === true)
-    .sort((left, right) => (left.value ?? 0) - (right.value ?? 0))[0];
+    .toSorted((left, right) => (left.value ?? 0) - (right.value ?? 0))[0];
 }
 
 /** A client that leaves out what was filled in does not mean to change it. */

@@ -80,10 +80,10 @@ function addUsage(
   const used = quota.status?.used ?? {};
   const unknown = names.filter((name) => hard[name] === undefined);
   if (unknown.length > 0) {
-    throw refusal(attributes, `status unknown for quota: ${quotaName}, resources: ${unknown.sort().join(',')}`);
+    throw refusal(attributes, `status unknown for quota: ${quotaName}, resources: ${unknown.toSorted().join(',')}`);
   }
   const amount = (list: Readonly<Record<string, string>>, name: string): bigint => parseQuantity(list[name] ?? '0');
-  const exceeded = names.filter((name) => amount(used, name) + (added[name] ?? 0n) > amount(hard, name)).sort();
+  const exceeded = names.filter((name) => amount(used, name) + (added[name] ?? 0n) > amount(hard, name)).toSorted();
   if (exceeded.length > 0) {
     const list = (text: (name: string) => string): string => exceeded.map((name) => `${name}=${text(name)}`).join(',');
     throw refusal(
@@ -117,10 +117,10 @@ function requireStated(
   const containers = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])];
   const missing = Object.keys(hard)
     .filter((name) => stated.test(name))
-    .sort()
+    .toSorted()
     .flatMap((name) => {
       const lacking = containers.filter((container) => !states(container, name)).map((container) => container.name);
-      return lacking.length === 0 ? [] : [`${name} for: ${lacking.sort().join(',')}`];
+      return lacking.length === 0 ? [] : [`${name} for: ${lacking.toSorted().join(',')}`];
     });
   if (missing.length > 0) {
     throw refusal(attributes, `failed quota: ${quota.metadata.name}: must specify ${missing.join('; ')}`);

@@ -130,7 +130,7 @@ export function define<T extends AnyObject>(declared: TypedDefinition<T>): Resou
         ...(declared.validateUpdate?.(object, old, context) ?? []),
       ];
     },
-    columns: columns.map(({ cell: _, ...column }): Column => column),
+    columns: columns.map(plainColumn),
     cells: (object: T, now: number): unknown[] => columns.map((column) => column.cell(object, now)),
     ...(declared.status !== undefined && {
       status: statusView(declared.status, { namespaced: declared.namespaced, freeFinalizers }),
@@ -142,6 +142,17 @@ export function define<T extends AnyObject>(declared: TypedDefinition<T>): Resou
 function plainVersion(group: string, version: string, kind: string): ResourceVersion {
   const packageName = group === '' ? 'core' : group.slice(0, (group.indexOf('.') + 1 || group.length + 1) - 1);
   return { version, schema: `io.k8s.api.${packageName}.${version}.${kind}` };
+}
+
+function plainColumn<T>(column: CellColumn<T>): Column {
+  const { name, type, format, description, priority } = column;
+  return {
+    name,
+    type,
+    ...(format !== undefined && { format }),
+    ...(description !== undefined && { description }),
+    ...(priority !== undefined && { priority }),
+  };
 }
 
 function setStatus(object: object, status: unknown): void {

@@ -2,7 +2,8 @@
 // Cluster addresses and node ports of Services. What is taken is learnt from the stored Services at the first use.
 import { isIPv4 } from 'node:net';
 import type { Service, ServicePort } from '../../../machinery/api-types.ts';
-import { internalError, invalid, StatusError } from '../../status.ts';
+import { internalError, invalid } from '../../status.ts';
+import type { StatusError } from '../../status.ts';
 import { typed } from '../define.ts';
 import type { FieldError, Registry, RequestContext } from '../definition.ts';
 import { invalid as invalidField } from '../validation/fields.ts';

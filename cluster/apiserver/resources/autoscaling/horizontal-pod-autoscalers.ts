@@ -60,7 +60,7 @@ function isCpuMetric({ type, resource }: AutoscalingV2MetricSpec): boolean {
   return type === 'Resource' && resource?.name === 'cpu' && resource.target.averageUtilization !== undefined;
 }
 
-function toV1({ apiVersion: _, metadata, spec, status, ...rest }: Autoscaler): HorizontalPodAutoscaler {
+function toV1({ metadata, spec, status, ...rest }: Autoscaler): HorizontalPodAutoscaler {
   const metrics = spec?.metrics ?? [];
   const cpu = metrics.find(isCpuMetric);
   const others = metrics.filter((metric) => metric !== cpu);

@@ -95,7 +95,7 @@ function validateTimeZone(zone: string | undefined): FieldError[] {
     ];
   }
   try {
-    new Intl.DateTimeFormat('en', { timeZone: zone });
+    Intl.DateTimeFormat('en', { timeZone: zone });
     return [];
   } catch {
     return [invalid('spec.timeZone', zone, `unknown time zone ${zone}`)];

@@ -100,7 +100,7 @@ function roles({ metadata }: Node): string {
     }
     return key === 'kubernetes.io/role' && value !== '' ? [value] : [];
   });
-  return orNone([...new Set(names)].sort().join(','));
+  return orNone([...new Set(names)].toSorted().join(','));
 }
 
 function address({ status }: Node, type: string): string {

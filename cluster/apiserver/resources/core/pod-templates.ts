@@ -14,9 +14,10 @@ export const podTemplates = define<PodTemplate>({
   default: ({ template }) => defaultTemplate(template),
   validate: ({ template }) => validatePodTemplate(template, 'template'),
   columns: [
-    ...containerColumns<PodTemplate>(({ template }) => template?.spec?.containers).map(
-      ({ priority: _, ...column }) => column,
-    ),
+    ...containerColumns<PodTemplate>(({ template }) => template?.spec?.containers).map((column) => ({
+      ...column,
+      priority: 0,
+    })),
     text('Pod Labels', ({ template }) => mapText(template?.metadata?.labels)),
   ],
 });

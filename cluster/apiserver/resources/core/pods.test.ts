@@ -133,7 +133,9 @@ describe('pods', () => {
       /^spec: Forbidden: pod updates may not change fields other/,
     );
     expect(changed((spec) => spec.tolerations?.pop())[0]).to.match(/^spec.tolerations: Forbidden: existing toleration/);
-    expect(changed((spec) => spec.containers.push({ ...container, name: 'x' }))[0]).to.match(/^spec.containers: Forbidden: pod updates may not add/);
+    expect(changed((spec) => spec.containers.push({ ...container, name: 'x' }))[0]).to.match(
+      /^spec.containers: Forbidden: pod updates may not add/,
+    );
   });
 
   it('end at once while nothing runs, else in their own time', () => {

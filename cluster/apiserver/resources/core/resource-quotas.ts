@@ -33,7 +33,7 @@ export const resourceQuotas = define<ResourceQuota>({
 function amounts({ status }: ResourceQuota, limits: boolean): string {
   return Object.entries(status?.hard ?? {})
     .filter(([name]) => name.startsWith('limits.') === limits)
-    .sort(([left], [right]) => (left < right ? -1 : 1))
+    .toSorted(([left], [right]) => (left < right ? -1 : 1))
     .map(([name, hard]) => `${name}: ${status?.used?.[name] ?? '0'}/${hard}`)
     .join(', ');
 }

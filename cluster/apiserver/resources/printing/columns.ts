@@ -67,16 +67,16 @@ export function selectorText(selector: LabelSelector | undefined): string {
     } else if (operator === 'DoesNotExist') {
       parts.push(`!${key}`);
     } else {
-      parts.push(`${key} ${operator === 'In' ? 'in' : 'notin'} (${[...(values ?? [])].sort().join(',')})`);
+      parts.push(`${key} ${operator === 'In' ? 'in' : 'notin'} (${[...(values ?? [])].toSorted().join(',')})`);
     }
   }
-  return parts.length === 0 ? '<none>' : parts.sort().join(',');
+  return parts.length === 0 ? '<none>' : parts.toSorted().join(',');
 }
 
 /** `a=b,c=d`, or `<none>`. */
 export function mapText(map: Readonly<Record<string, string>> | undefined): string {
   const parts = Object.entries(map ?? {}).map(([key, value]) => `${key}=${value}`);
-  return parts.length === 0 ? '<none>' : parts.sort().join(',');
+  return parts.length === 0 ? '<none>' : parts.toSorted().join(',');
 }
 
 /** The text, or `<none>` when it is empty. */
