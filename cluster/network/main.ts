@@ -116,8 +116,8 @@ async function main(): Promise<void> {
   if (!stop.signal.aborted) {
     await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
   }
-  await loop.stop();
   await policy.stop();
+  await loop.stop();
   client.close();
 }
 

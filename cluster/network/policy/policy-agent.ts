@@ -40,8 +40,8 @@ export class PolicyAgent {
   readonly #live = new LiveTable();
   readonly #loop: SyncLoop;
   #enforcedCIDRs = '';
-  /** Called after the next successful run. */
-  #waiting: (() => void)[] = [];
+  /** Called after the next successful run, or with the reason why there will be none. */
+  readonly #waiting: ((failure?: Error) => void)[] = [];
   #rescan: NodeJS.Timeout | undefined;
   #podCIDRs: readonly string[] = [];
   #lastError: unknown = new Error('policies, pods and namespaces have not been listed yet');
@@ -108,14 +108,15 @@ export class PolicyAgent {
   async enforce(podCIDRs: readonly string[]): Promise<void> {
     if (podCIDRs.join() === this.#enforcedCIDRs) return;
     this.#podCIDRs = podCIDRs;
-    await new Promise<void>((resolve) => {
-      this.#waiting.push(resolve);
+    await new Promise<void>((resolve, reject) => {
+      this.#waiting.push((failure) => (failure === undefined ? resolve() : reject(failure)));
       this.#request();
     });
     this.#enforcedCIDRs = podCIDRs.join();
   }
 
   async stop(): Promise<void> {
+    for (const done of this.#waiting.splice(0)) done(new Error('the agent is stopping'));
     clearInterval(this.#rescan);
     this.#attachments.stop();
     await this.#loop.stop();
@@ -141,7 +142,7 @@ export class PolicyAgent {
     if (refused !== undefined) log.warn('a difference was refused, the table was written anew', { reason: refused });
     log.debug('enforced', { kind, seconds });
     this.#lastError = undefined;
-    for (const resolve of this.#waiting.splice(0, waiting)) resolve();
+    for (const done of this.#waiting.splice(0, waiting)) done();
     return this.#live.untidy ? 1000 : undefined;
   }
 }
