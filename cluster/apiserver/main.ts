@@ -1,134 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-apiserver: reads flags and files, wires the parts together and serves until SIGTERM. Flags are upstream's.
-import { readFileSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
-import { FlagError, parseFlags } from '../machinery/flags.ts';
-import type { Flag } from '../machinery/flags.ts';
-import { logger, setVerbosity } from '../machinery/log.ts';
+// kube-apiserver: serves until SIGTERM. Exits with 1 and the reason when it cannot.
+import { FlagError } from '../machinery/flags.ts';
+import { logger } from '../machinery/log.ts';
+import { readOptions } from './server/options.ts';
 import { runApiServer } from './server/run.ts';
-import type { RunOptions } from './server/run.ts';
-import { readStaticTokens } from './authentication/static-tokens.ts';
-
-const flags = {
-  'etcd-servers': { type: 'list', description: 'etcd endpoints, such as https://127.0.0.1:2379', required: true },
-  'etcd-cafile': { type: 'string', description: "certificate authority of etcd's servers" },
-  'etcd-certfile': { type: 'string', description: 'client certificate for etcd' },
-  'etcd-keyfile': { type: 'string', description: 'key of the client certificate for etcd' },
-  'client-ca-file': { type: 'string', description: 'authority whose client certificates are accepted', required: true },
-  'tls-cert-file': { type: 'string', description: 'serving certificate', required: true },
-  'tls-private-key-file': { type: 'string', description: 'key of the serving certificate', required: true },
-  'service-account-key-file': {
-    type: 'list',
-    description: 'keys that service-account tokens are verified with',
-    required: true,
-  },
-  'service-account-signing-key-file': {
-    type: 'string',
-    description: 'key that service-account tokens are signed with',
-    required: true,
-  },
-  'service-account-issuer': {
-    type: 'string',
-    description: 'issuer of service-account tokens',
-    default: 'https://kubernetes.default.svc.cluster.local',
-  },
-  'api-audiences': { type: 'list', description: 'audiences of the API; the issuer when not given' },
-  'service-cluster-ip-range': { type: 'string', description: 'CIDR of Service addresses', default: '10.96.0.0/16' },
-  'service-node-port-range': { type: 'string', description: 'ports of NodePort Services', default: '30000-32767' },
-  'kubelet-certificate-authority': { type: 'string', description: "authority of the kubelets' serving certificates" },
-  'kubelet-client-certificate': { type: 'string', description: 'client certificate for kubelets' },
-  'kubelet-client-key': { type: 'string', description: 'key of the client certificate for kubelets' },
-  'token-auth-file': { type: 'string', description: 'CSV file of token,user,uid,"group1,group2"' },
-  'advertise-address': { type: 'string', description: 'address under which others reach this server' },
-  'bind-address': { type: 'string', description: 'address to listen on', default: '0.0.0.0' },
-  'secure-port': { type: 'number', description: 'port to listen on', default: 6443 },
-  'reported-version': { type: 'string', description: 'Kubernetes version to report', default: 'v1.36.0' },
-  v: { type: 'number', description: 'verbosity of the log', default: 0 },
-} as const satisfies Record<string, Flag>;
-
-function readOptions(argv: readonly string[]): RunOptions {
-  const given = parseFlags(argv, flags);
-  setVerbosity(given.v);
-  const version = given['reported-version'].startsWith('v')
-    ? given['reported-version']
-    : `v${given['reported-version']}`;
-  if (!/^v\d+\.\d+\.\d+/.test(version)) {
-    throw new FlagError(`--reported-version: "${version}" is not a version; write it like v1.36.0`);
-  }
-  const issuer = given['service-account-issuer'];
-  const kubelet = {
-    ca: readOptional('kubelet-certificate-authority', given['kubelet-certificate-authority']),
-    cert: readOptional('kubelet-client-certificate', given['kubelet-client-certificate']),
-    key: readOptional('kubelet-client-key', given['kubelet-client-key']),
-  };
-  return {
-    etcd: {
-      endpoints: given['etcd-servers'].map(checkEndpoint),
-      ...(given['etcd-cafile'] === undefined ? {} : { caFile: readable('etcd-cafile', given['etcd-cafile']) }),
-      ...(given['etcd-certfile'] === undefined ? {} : { certFile: readable('etcd-certfile', given['etcd-certfile']) }),
-      ...(given['etcd-keyfile'] === undefined ? {} : { keyFile: readable('etcd-keyfile', given['etcd-keyfile']) }),
-    },
-    tls: {
-      cert: read('tls-cert-file', given['tls-cert-file']),
-      key: read('tls-private-key-file', given['tls-private-key-file']),
-      ca: read('client-ca-file', given['client-ca-file']),
-    },
-    tokens: {
-      issuer,
-      apiAudiences: given['api-audiences'].length === 0 ? [issuer] : given['api-audiences'],
-      verificationKeys: given['service-account-key-file'].map((file) =>
-        read('service-account-key-file', file).toString(),
-      ),
-      signingKey: read('service-account-signing-key-file', given['service-account-signing-key-file']).toString(),
-    },
-    staticTokens: readStaticTokens(readOptional('token-auth-file', given['token-auth-file']) ?? ''),
-    kubelet: Object.fromEntries(Object.entries(kubelet).filter(([, text]) => text !== undefined)),
-    serviceClusterIPRange: given['service-cluster-ip-range'],
-    serviceNodePortRange: given['service-node-port-range'],
-    advertiseAddress: given['advertise-address'] ?? ownAddress(),
-    bindAddress: given['bind-address'],
-    securePort: checkPort(given['secure-port']),
-    version,
-  };
-}
-
-function checkEndpoint(endpoint: string): string {
-  if (!/^https?:\/\/[^/]+:\d+\/?$/.test(endpoint)) {
-    throw new FlagError(`--etcd-servers: "${endpoint}" is not an endpoint; write it like https://127.0.0.1:2379`);
-  }
-  return endpoint;
-}
-
-function checkPort(port: number): number {
-  if (!Number.isInteger(port) || port < 1 || port > 65535) {
-    throw new FlagError(`--secure-port: ${port} is not a port; take one from 1 to 65535`);
-  }
-  return port;
-}
-
-function read(flag: string, file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw new FlagError(`--${flag}: cannot read ${file}: ${(error as Error).message}`);
-  }
-}
-
-function readable(flag: string, file: string): string {
-  read(flag, file);
-  return file;
-}
-
-function readOptional(flag: string, file: string | undefined): string | undefined {
-  return file === undefined ? undefined : read(flag, file).toString();
-}
-
-/** The first address of this machine that others can reach. */
-function ownAddress(): string {
-  const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-  const found = addresses.find(({ internal, family }) => !internal && family === 'IPv4');
-  return found?.address ?? '127.0.0.1';
-}
 
 // grpc-js names the server by its address when etcd is given by one; node warns, and ignores it as it should.
 process.noDeprecation = true;
@@ -159,6 +34,8 @@ try {
 } catch (error) {
   if (error instanceof FlagError) {
     process.stderr.write(`${error.message}\n`);
+  } else if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') {
+    log.error('the port is taken: stop who has it, or choose another with --secure-port', error);
   } else {
     log.error('cannot go on', error);
   }

@@ -137,6 +137,9 @@ export interface UpdateRequest {
   readonly trackedAs?: string;
 }
 
+/** Writers that lost a race take turns per object, instead of losing again and again to each other. */
+const turns = new Map<string, Promise<void>>();
+
 export async function updateObject(
   core: Core,
   served: Served,
@@ -145,30 +148,50 @@ export async function updateObject(
 ): Promise<WriteOutcome> {
   const { definition } = served;
   const { namespace, name } = request;
-  let current = core.store.cache(served.storedAs).get(namespace, name);
-  for (let attempt = 1; ; attempt += 1) {
-    if (current === undefined) {
-      throw notFound(definition, name);
+  const cache = core.store.cache(served.storedAs);
+  let current = cache.get(namespace, name);
+  let leave: (() => void) | undefined;
+  try {
+    for (let attempt = 1; ; attempt += 1) {
+      if (current === undefined) {
+        throw notFound(definition, name);
+      }
+      const next = await request.change(current.object);
+      if (next === undefined) {
+        return { object: current.object, entry: current };
+      }
+      const explicit = checkIdentity(definition, current, next);
+      const attempted = await attemptUpdate(core, served, { request, current, next, context });
+      if (isOutcome(attempted)) {
+        return attempted;
+      }
+      if (attempt >= updateAttempts || (explicit && attempted?.revision !== current.revision)) {
+        throw conflict(definition, name);
+      }
+      current = attempted;
+      if (current !== undefined && leave === undefined) {
+        leave = await takeTurn(current.key);
+        current = cache.get(namespace, name);
+      }
     }
-    const next = await request.change(current.object);
-    if (next === undefined) {
-      return { object: current.object, entry: current };
-    }
-    const explicit = checkIdentity(definition, current, next);
-    const attempted: Entry | undefined | WriteOutcome = await attemptUpdate(core, served, {
-      request,
-      current,
-      next,
-      context,
-    });
-    if (isOutcome(attempted)) {
-      return attempted;
-    }
-    if (attempt >= updateAttempts || (explicit && attempted?.revision !== current.revision)) {
-      throw conflict(definition, name);
-    }
-    current = attempted;
+  } finally {
+    leave?.();
   }
+}
+
+/** Resolves when nobody else holds the key; the returned function gives it on. */
+async function takeTurn(key: string): Promise<() => void> {
+  const before = turns.get(key);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const mine = (before ?? Promise.resolve()).then(() => promise);
+  turns.set(key, mine);
+  await before;
+  return () => {
+    resolve();
+    if (turns.get(key) === mine) {
+      turns.delete(key);
+    }
+  };
 }
 
 function isOutcome(value: Entry | undefined | WriteOutcome): value is WriteOutcome {
