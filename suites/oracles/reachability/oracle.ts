@@ -20,21 +20,6 @@ export function judge(model: Model, flow: Flow): Verdict {
   return { allowed: egress.allowed && ingress.allowed, egress, ingress };
 }
 
-/** Every flow from every pod to every pod on these ports, in the order of the model's pods. */
-export function truthTable(
-  model: Model,
-  ports: readonly { readonly protocol: Flow['protocol']; readonly port: number }[],
-): { readonly flow: Flow; readonly verdict: Verdict }[] {
-  return model.pods.flatMap((source) =>
-    model.pods.flatMap((destination) =>
-      ports.map(({ protocol, port }) => {
-        const flow: Flow = { source, destination, protocol, port };
-        return { flow, verdict: judge(model, flow) };
-      }),
-    ),
-  );
-}
-
 interface Question {
   readonly model: Model;
   readonly flow: Flow;
