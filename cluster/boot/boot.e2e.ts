@@ -127,7 +127,7 @@ describe('a cluster on this machine', function () {
       return items
         .filter(isReady)
         .map((node) => node.metadata.name ?? '')
-        .sort();
+        .toSorted();
     } finally {
       client.close();
     }

@@ -80,7 +80,7 @@ export async function bundle(program: Program): Promise<string | undefined> {
     rmSync(staging, { recursive: true, force: true });
     throw new Error(`${programs[program]} does not bundle: ${error instanceof Error ? error.message : String(error)}`);
   });
-  const inputs = Object.keys(result.metafile.inputs).sort();
+  const inputs = Object.keys(result.metafile.inputs).toSorted();
   const hash = hashOf(inputs);
   if (hash === undefined)
     throw new Error(`a source file of ${program} went away while it was being bundled; run the command again`);

@@ -67,7 +67,7 @@ export function clusterNames(): string[] {
   if (!existsSync(directory)) return [];
   return readdirSync(directory)
     .filter((name) => existsSync(clusterPaths(name).state))
-    .sort();
+    .toSorted();
 }
 
 /** True while the LAN and every node of the cluster run. */

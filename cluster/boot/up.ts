@@ -3,6 +3,7 @@
 
 import { join } from 'node:path';
 
+import { cgroupPids, hostCgroups } from '../machines/cgroups.ts';
 import { enterNode } from '../machines/enter.ts';
 import { run } from '../machines/command.ts';
 import { hostRoutes, pickPrefix } from '../machines/lan.ts';
@@ -11,7 +12,7 @@ import { bringUpSteps, readySteps } from './bring-up.ts';
 import { bundleAll } from './bundle.ts';
 import { down } from './down.ts';
 import { imageTemplate, importCommand } from './images/template.ts';
-import { clusterPaths } from './layout.ts';
+import { clusterPaths, stateDirectory } from './layout.ts';
 import { nodeServices } from './services.ts';
 import {
   clusterNames,
@@ -47,12 +48,21 @@ export async function up(request: UpRequest, observer: StepObserver): Promise<Cl
       observer,
     );
   }
+  requireUnusedName(request.name);
   const state = await plan(request);
   writeState(state);
   await runSteps(bringUpSteps(state, request.wait), observer);
   state.ready = true;
   writeState(state);
   return state;
+}
+
+/** Names are the machine's, whatever state directory a cluster belongs to. */
+function requireUnusedName(name: string): void {
+  if (cgroupPids(hostCgroups(), name).length === 0) return;
+  throw new StepError(`processes of a cluster ${name} run, which ${stateDirectory()} does not know`, {
+    remedy: `choose another --name, or, if they are left over, end them with "plumb cluster down --name ${name}"`,
+  });
 }
 
 function requireSameOptions(state: ClusterState, request: UpRequest): void {

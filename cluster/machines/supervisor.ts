@@ -112,7 +112,7 @@ export function decodeStatus(name: string, bytes: Buffer, nowMs: number): Servic
 
 export function serviceNames(nodeDirectory: string): string[] {
   const directory = join(nodeDirectory, 'services');
-  return existsSync(directory) ? readdirSync(directory).sort() : [];
+  return existsSync(directory) ? readdirSync(directory).toSorted() : [];
 }
 
 export function logDirectory(nodeDirectory: string, name: string): string {

@@ -68,7 +68,7 @@ describe('boot/images', () => {
     }
     expect(names).to.deep.equal(['file a', 'directory b/', 'directory b/c/', 'file b/c/d', 'symlink b/link']);
     const again = createHash('sha256');
-    for await (const chunk of tarOf(new Map([...tree].reverse()))) again.update(chunk as Buffer);
+    for await (const chunk of tarOf(new Map([...tree].toReversed()))) again.update(chunk as Buffer);
     expect(again.digest('hex')).to.equal(hash.digest('hex'));
     expect([...without(tree, [contentTree({ '/a': '' })]).keys()]).to.deep.equal(['/b/c/d', '/b/link']);
   });

@@ -131,7 +131,7 @@ function withParents(tree: FileTree): FileTree {
 }
 
 function sorted(tree: FileTree): [string, Entry][] {
-  return [...tree].sort(([a], [b]) => (a < b ? -1 : 1));
+  return [...tree].toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
 
 /** Absolute paths of the libraries and the loader; none for a static program. */

@@ -4,6 +4,7 @@
 // kubeconfig they find in PLUMB_E2E_KUBECONFIG. The last line is the count over all of them.
 // Arguments: words that a file's path must contain one of; --unit leaves the end-to-end tests out.
 
+import { createHash } from 'node:crypto';
 import { globSync, mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,7 +14,8 @@ import { passSignalsOn, runProgram } from './child.ts';
 import { ensureSystem } from './system.ts';
 import type { TestCounts } from './test-reporter.ts';
 
-const clusterName = 'plumb-e2e';
+/** Two checkouts on one machine may be tested at once. */
+const clusterName = `plumb-e2e-${createHash('sha256').update(projectDirectory).digest('hex').slice(0, 4)}`;
 const sharedVariable = 'PLUMB_E2E_KUBECONFIG';
 const folders = ['runner', 'suites', 'probes', 'reporters', 'cluster', 'bench', 'fixtures'];
 
@@ -113,6 +115,6 @@ async function mocha(
 }
 
 function filesNamed(pattern: string): string[] {
-  const all = folders.flatMap((folder) => globSync(`${folder}/**/${pattern}`, { cwd: projectDirectory })).sort();
+  const all = folders.flatMap((folder) => globSync(`${folder}/**/${pattern}`, { cwd: projectDirectory })).toSorted();
   return words.length === 0 ? all : all.filter((file) => words.some((word) => file.includes(word)));
 }

@@ -17,12 +17,19 @@ describe('setup/import rules', () => {
     judgeFile(file, source, rules).map((found) => found.imported);
 
   it('lets a folder use itself and what its rule names, and nothing else', () => {
-    expect(imported('suites/dns/a.ts', `import { x } from '../case.ts'; import '../../probes/p.ts';`)).to.deep.equal(
-      [],
-    );
+    expect(
+      imported(
+        'suites/dns/a.ts',
+        `import { x } from '../case.ts';
+import '../../probes/p.ts';`,
+      ),
+    ).to.deep.equal([]);
     expect(imported('suites/dns/a.ts', `export * from '../../cluster/x.ts';`)).to.deep.equal(['cluster/x.ts']);
     expect(imported('suites/oracles/o.ts', `import type { C } from '../case.ts';`)).to.deep.equal(['suites/case.ts']);
-    expect(imported('probes/p.ts', `await import('../cluster/x.ts')`)).to.deep.equal(['cluster/x.ts']);
+    const dynamic = `import(${"'../cluster/x.ts'"})`;
+    expect(imported('probes/p.ts', `await ${dynamic}`)).to.deep.equal(['cluster/x.ts']);
+    expect(imported('suites/dns/a.test.ts', `import { o } from '../oracles/o.ts';`)).to.deep.equal([]);
+    expect(imported('suites/dns/a.e2e.ts', `import { o } from '../../cluster/x.ts';`)).to.deep.equal(['cluster/x.ts']);
   });
 
   it('finds imports over several lines and leaves packages alone', () => {

@@ -55,6 +55,6 @@ export function completeLockfile(file: string): void {
   const missing = missingEntries(lock);
   if (Object.keys(missing).length === 0) return;
   const all = { ...lock.packages, ...missing };
-  lock.packages = Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)));
+  lock.packages = Object.fromEntries(Object.entries(all).toSorted(([a], [b]) => (a < b ? -1 : 1)));
   writeFileSync(file, `${JSON.stringify(lock, undefined, 2)}\n`);
 }
