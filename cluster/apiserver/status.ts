@@ -71,8 +71,7 @@ export function alreadyExists(resource: GroupResource, name: string): StatusErro
   return new StatusError(409, 'AlreadyExists', message, details(resource, name));
 }
 
-export const modifiedMessage =
-  'the object has been modified; please apply your changes to the latest version and try again';
+const modifiedMessage = 'the object has been modified; please apply your changes to the latest version and try again';
 
 export function conflict(resource: GroupResource, name: string, why: string = modifiedMessage): StatusError {
   const message = `Operation cannot be fulfilled on ${qualified(resource.plural, resource.group)} ${JSON.stringify(name)}: ${why}`;

@@ -54,7 +54,7 @@ export function createAuthenticator(options: {
 }
 
 /** CN is the name, every O a group. */
-export function userOfCertificate(certificate: PeerCertificate): UserInfo {
+function userOfCertificate(certificate: PeerCertificate): UserInfo {
   const { CN, O } = certificate.subject as { CN?: string | string[]; O?: string | string[] };
   const groups = O === undefined ? [] : Array.isArray(O) ? O : [O];
   return { name: (Array.isArray(CN) ? CN[0] : CN) ?? '', groups };
@@ -67,7 +67,7 @@ function authenticated(user: UserInfo): UserInfo {
 }
 
 /** From `Authorization: Bearer ...`. */
-export function bearerToken(authorization: string | undefined): string | undefined {
+function bearerToken(authorization: string | undefined): string | undefined {
   const match = authorization === undefined ? null : /^Bearer\s+(\S+)\s*$/i.exec(authorization);
   return match?.[1];
 }

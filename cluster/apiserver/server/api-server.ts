@@ -189,7 +189,7 @@ export class ApiServer {
   }
 }
 
-export function attributesOf(user: UserInfo, info: RequestInfo): AccessAttributes {
+function attributesOf(user: UserInfo, info: RequestInfo): AccessAttributes {
   if (info.kind === 'path') {
     return { user, verb: info.verb, path: info.path };
   }

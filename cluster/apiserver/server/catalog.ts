@@ -44,10 +44,9 @@ export class Catalog {
     return this.#byId.get(id);
   }
 
-  hasGroupVersion(group: string, version: string): boolean {
-    return this.definitions.some(
-      (one) => one.group === group && one.versions.some((served) => served.version === version),
-    );
+  /** Every stored resource, in its storage version. */
+  storage(): readonly Served[] {
+    return [...this.#byId.values()].filter((one) => one.id === one.storedAs && one.definition.review === undefined);
   }
 
   /** Replaces all custom resources. */

@@ -14,7 +14,7 @@ export interface Core {
 }
 
 /** The API server acting for itself: bootstrap objects, allocators, subresource handlers. */
-export const systemUser: UserInfo = { name: 'system:apiserver', groups: ['system:masters'] };
+const systemUser: UserInfo = { name: 'system:apiserver', groups: ['system:masters'] };
 
 /** A context for writes that no request asked for, or on behalf of the request in `from`. */
 export function internalContext(core: Core, served: Served, from?: Partial<RequestContext>): RequestContext {

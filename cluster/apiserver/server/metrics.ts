@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server's own metrics under upstream's names, so that existing dashboards and the etcd suite read them.
 import { MetricsRegistry } from '../../machinery/metrics.ts';
+import type { EtcdObservation } from '../store/etcd-client.ts';
 import type { Exchange } from './exchange.ts';
 import type { RequestInfo } from './request-info.ts';
 import { isCollection } from './request-info.ts';
@@ -16,7 +17,9 @@ export interface ApiMetrics {
   readonly registry: MetricsRegistry;
   /** Counts a request; the returned function is called when it has been answered. */
   begin(exchange: Exchange, info: RequestInfo): () => void;
-  observeEtcd(operation: string, seconds: number): void;
+  observeEtcd(request: EtcdObservation): void;
+  /** Sets the number of stored objects of a resource. */
+  countObjects(resource: string, count: number): void;
 }
 
 export function createMetrics(version: string): ApiMetrics {
@@ -38,6 +41,7 @@ export function createMetrics(version: string): ApiMetrics {
     etcdBounds,
   );
   registry.gauge('kubernetes_build_info', 'Version that the server reports.').set(1, { git_version: version });
+  const objects = registry.gauge('apiserver_storage_objects', 'Stored objects by resource.');
   const flying = { mutating: 0, readOnly: 0, WATCH: 0 };
   return {
     registry,
@@ -66,7 +70,8 @@ export function createMetrics(version: string): ApiMetrics {
         }
       };
     },
-    observeEtcd: (operation, seconds) => etcd.observe(seconds, { operation }),
+    observeEtcd: ({ operation, type, seconds }) => etcd.observe(seconds, { operation, type }),
+    countObjects: (resource, count) => objects.set(count, { resource }),
   };
 }
 

@@ -16,6 +16,8 @@ import { parseAccept } from './negotiation.ts';
 export interface PathOptions {
   readonly catalog: Catalog;
   readonly metrics: ApiMetrics;
+  /** How many objects of a resource are stored. */
+  readonly countObjects: (resource: string) => number;
   readonly tokens: TokenService;
   readonly health: { readonly live: readonly HealthCheck[]; readonly ready: readonly HealthCheck[] };
   /** `v1.36.0` */
@@ -146,6 +148,9 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
       case 'readyz':
         return serveHealth(exchange, options.health.ready);
       case 'metrics':
+        for (const { id, storedAs } of catalog.storage()) {
+          options.metrics.countObjects(id, options.countObjects(storedAs));
+        }
         exchange.respond(200, metricsContentType, Buffer.from(options.metrics.registry.render()));
         return true;
       case 'openid':

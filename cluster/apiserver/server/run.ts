@@ -91,6 +91,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
     servePath: createPaths({
       catalog: core.catalog,
       metrics,
+      countObjects: (resource) => store.cache(resource).size,
       tokens,
       health: { live: [pingCheck, etcdCheck, startCheck], ready: [pingCheck, etcdCheck, startCheck] },
       version: options.version,
@@ -127,7 +128,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
 }
 
 /** `10.96.0.0/16` has `10.96.0.1`. */
-export function firstAddress(cidr: string): string {
+function firstAddress(cidr: string): string {
   const parts = (cidr.split('/')[0] ?? '').split('.');
   return [...parts.slice(0, -1), Number(parts.at(-1)) + 1].join('.');
 }

@@ -41,7 +41,7 @@ export function selection(definition: ResourceDefinition, namespace: string, que
   };
 }
 
-export function fieldsOf(definition: ResourceDefinition, entry: Entry): Readonly<Record<string, string>> {
+function fieldsOf(definition: ResourceDefinition, entry: Entry): Readonly<Record<string, string>> {
   entry.fields ??= {
     ...definition.selectableFields?.(entry.object),
     'metadata.name': entry.name,

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import * as grpc from '@grpc/grpc-js';
 import { requestEntityTooLarge, serviceUnavailable, StatusError, timeout } from '../status.ts';
 import { methods, toNumber } from './etcd-protocol.ts';
+import { parseKey } from './keys.ts';
 import type { KeyValue, Method, RangeResponse, TxnResponse, WatchResponse } from './etcd-protocol.ts';
 
 export interface EtcdOptions {
@@ -14,8 +15,16 @@ export interface EtcdOptions {
   readonly caFile?: string;
   readonly certFile?: string;
   readonly keyFile?: string;
-  /** Told the operation and how long it took, in seconds. */
-  readonly observe?: (operation: string, seconds: number) => void;
+  /** Told about every request to etcd. */
+  readonly observe?: (request: EtcdObservation) => void;
+}
+
+export interface EtcdObservation {
+  /** `create`, `update`, `delete`, `get`, `list`, `leaseGrant` or `compact`. */
+  readonly operation: string;
+  /** The resource that it was about; empty when it was none. */
+  readonly type: string;
+  readonly seconds: number;
 }
 
 /** The key's state that a transaction asks for: absent, or unchanged since `modRevision`. */
@@ -45,7 +54,7 @@ const compareTargetMod = 2;
 
 export class EtcdClient {
   readonly #clients: readonly grpc.Client[];
-  readonly #observe: (operation: string, seconds: number) => void;
+  readonly #observe: (request: EtcdObservation) => void;
   #current = 0;
 
   constructor(options: EtcdOptions) {
@@ -84,12 +93,15 @@ export class EtcdClient {
     revision?: number;
     countOnly?: boolean;
   }): Promise<RangeResponse> {
-    return this.#call('list', methods.range, options);
+    return this.#call({ operation: 'list', type: typeOf(options.key.toString()) }, methods.range, options);
   }
 
   /** The store's revision now, read through the quorum. */
   async currentRevision(): Promise<number> {
-    const response = await this.#call('get', methods.range, { key: Buffer.from('/registry'), countOnly: true });
+    const response = await this.#call({ operation: 'get', type: '' }, methods.range, {
+      key: Buffer.from('/registry'),
+      countOnly: true,
+    });
     return toNumber(response.header.revision);
   }
 
@@ -109,12 +121,12 @@ export class EtcdClient {
   /** Returns the lease's id. It is ours to choose: those that etcd makes up have 63 bits, more than a number holds exactly. */
   async grantLease(ttlSeconds: number): Promise<number> {
     const id = randomInt(1, 2 ** 47);
-    await this.#call('leaseGrant', methods.leaseGrant, { TTL: ttlSeconds, ID: id });
+    await this.#call({ operation: 'leaseGrant', type: '' }, methods.leaseGrant, { TTL: ttlSeconds, ID: id });
     return id;
   }
 
   async compact(revision: number): Promise<void> {
-    await this.#call('compact', methods.compact, { revision });
+    await this.#call({ operation: 'compact', type: '' }, methods.compact, { revision });
   }
 
   /**
@@ -164,7 +176,7 @@ export class EtcdClient {
   async #txn(operation: string, key: string, precondition: Precondition, request: object): Promise<TxnResult> {
     const keyBytes = Buffer.from(key);
     const modRevision = precondition === 'absent' ? 0 : precondition.modRevision;
-    const response: TxnResponse = await this.#call(operation, methods.txn, {
+    const response: TxnResponse = await this.#call({ operation, type: typeOf(key) }, methods.txn, {
       compare: [{ result: compareEqual, target: compareTargetMod, key: keyBytes, modRevision }],
       success: [request],
       failure: [{ requestRange: { key: keyBytes } }],
@@ -176,7 +188,11 @@ export class EtcdClient {
     return { succeeded: false, revision, current: response.responses[0]?.responseRange?.kvs[0] };
   }
 
-  #call<Response>(operation: string, method: Method<Response>, request: object): Promise<Response> {
+  #call<Response>(
+    about: { operation: string; type: string },
+    method: Method<Response>,
+    request: object,
+  ): Promise<Response> {
     const started = performance.now();
     const attempt = (triesLeft: number): Promise<Response> => {
       const index = this.#current % this.#clients.length;
@@ -203,9 +219,14 @@ export class EtcdClient {
       });
     };
     return attempt(this.#clients.length - 1).finally(() =>
-      this.#observe(operation, (performance.now() - started) / 1000),
+      this.#observe({ ...about, seconds: (performance.now() - started) / 1000 }),
     );
   }
+}
+
+/** The resource in a key or in a prefix of keys. */
+function typeOf(key: string): string {
+  return parseKey(key.endsWith('/') ? `${key}-` : key)?.resource ?? '';
 }
 
 function toStatusError(error: grpc.ServiceError | null): Error {

@@ -4,7 +4,7 @@
 // etcd for its revision and waiting until the caches have got there. A write returns when the caches have it.
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KubeObject } from '../resources/definition.ts';
-import { internalError, resourceVersionTooLarge, serviceUnavailable } from '../status.ts';
+import { resourceVersionTooLarge } from '../status.ts';
 import type { EtcdClient, Precondition, WatchHandle } from './etcd-client.ts';
 import { CompactedError } from './etcd-client.ts';
 import type { KeyValue, WatchResponse } from './etcd-protocol.ts';
@@ -388,13 +388,4 @@ function lastState(previous: Entry, revision: number): Entry {
     object: withRevision(previous.object, revision),
     bytes: replaceRevision(previous.bytes, revision),
   };
-}
-
-/** For code paths where etcd must have answered but nothing is there. */
-export function lostEntry(what: string): Error {
-  return internalError(`${what} vanished while it was being written`);
-}
-
-export function notReady(): Error {
-  return serviceUnavailable('the server is still loading its objects from etcd');
 }
