@@ -174,10 +174,6 @@ export function expired(message: string): StatusError {
   return new StatusError(410, 'Expired', message);
 }
 
-export function gone(message: string): StatusError {
-  return new StatusError(410, 'Gone', message);
-}
-
 /** A list or get that asked for a state newer than the server can reach in time. */
 export function resourceVersionTooLarge(requested: number, current: number): StatusError {
   const message = `Timeout: Too large resource version: ${requested}, current: ${current}`;
