@@ -16,7 +16,7 @@ import type {
 import type { KubeClients } from '../../suites/kube-clients.ts';
 import { messageOf } from '../problem.ts';
 import type { Recorder } from '../results/recorder.ts';
-import { resourceOf } from '../target/discovery.ts';
+import { RequestFailed, resourceOf } from '../target/discovery.ts';
 import { pause } from '../target/pause.ts';
 import { isInconclusive, readableMessage, SkipCase } from './failure.ts';
 import { objectsOf, withLabels } from './manifests.ts';
@@ -102,10 +102,15 @@ export function beginAttempt(
       for (const object of objectsOf(source)) {
         signal.throwIfAborted();
         const labelled = withLabels(object, runLabels(runId));
-        const { namespaced } = await resourceOf(kube, object.apiVersion ?? '', object.kind ?? '');
+        const resource = await resourceOf(kube, object.apiVersion ?? '', object.kind ?? '');
+        const { namespaced } = resource;
         const namespace = options?.namespace ?? object.metadata?.namespace ?? namespaces[0];
         if (namespaced && namespace !== undefined) labelled.metadata = { ...labelled.metadata, namespace };
-        const stored = await kube.objects.create(labelled);
+        // As it stands: the typed client would drop fields whose names are words of its language, such as `default` and `from`.
+        const path = resource.path(namespaced ? namespace : undefined);
+        const response = await kube.request({ method: 'POST', path, body: labelled, signal });
+        if (response.status !== 201) throw new RequestFailed(response.status, `POST ${path}`, response.body.toString());
+        const stored = response.json() as KubernetesObject;
         if (!namespaced || namespace === undefined || !namespaces.includes(namespace)) own(stored);
         created.push(stored as T);
       }
