@@ -40,13 +40,19 @@ export function weightOf(shares: number): number {
 
 /** The pod's cgroup as the path of directory names; for systemd these become nested slices. */
 export function podCgroup(pod: Pod, naming: CgroupNaming): string {
-  const uid = pod.metadata.uid ?? '';
-  return naming.driver === 'systemd'
-    ? systemdSlice([...qosPath(qosClassOf(pod), naming), `pod${uid.replaceAll('-', '_')}`], naming)
-    : [trimRoot(naming.root), ...qosPath(qosClassOf(pod), naming), `pod${uid}`]
-        .filter((part) => part !== '')
-        .join('/')
-        .replace(/^/, '/');
+  return cgroupOf(pod.metadata.uid ?? '', qosClassOf(pod), naming);
+}
+
+/** Where a pod's cgroup may be when nothing but its uid is known. */
+export function possiblePodCgroups(uid: string, naming: CgroupNaming): string[] {
+  return [...new Set((['Guaranteed', 'Burstable', 'BestEffort'] as const).map((qos) => cgroupOf(uid, qos, naming)))];
+}
+
+function cgroupOf(uid: string, qos: QosClass, naming: CgroupNaming): string {
+  if (naming.driver === 'systemd')
+    return systemdSlice([...qosPath(qos, naming), `pod${uid.replaceAll('-', '_')}`], naming);
+  const parts = [trimRoot(naming.root), ...qosPath(qos, naming), `pod${uid}`];
+  return `/${parts.filter((part) => part !== '').join('/')}`;
 }
 
 /** The folders above pods: the root of all pods and one per class below Guaranteed. */

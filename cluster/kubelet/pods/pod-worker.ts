@@ -5,7 +5,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Container, Pod, PodStatus } from '../../machinery/api-types.ts';
 import { describeError, logger } from '../../machinery/log.ts';
-import { containerResources, podCgroup } from '../cgroups/pod-cgroups.ts';
+import { containerResources, possiblePodCgroups } from '../cgroups/pod-cgroups.ts';
 import { startContainer, StartError } from '../containers/start-container.ts';
 import { grpcMessage } from '../grpc/service-client.ts';
 import type { MountedVolume } from '../volumes/volume-manager.ts';
@@ -499,8 +499,9 @@ export class PodWorker {
       await context.volumes.tearDown(uid);
       this.#volumes = undefined;
     }
-    if (context.cgroupNaming.driver !== 'systemd')
-      await context.cgroups.remove(podCgroup(this.#pod, context.cgroupNaming));
+    if (context.cgroupNaming.driver !== 'systemd') {
+      for (const path of possiblePodCgroups(uid, context.cgroupNaming)) await context.cgroups.remove(path);
+    }
     const deleted = this.#pod.metadata.deletionTimestamp !== undefined;
     if (!deleted && !this.#removed) return Infinity;
     if (!this.#removed) {
