@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Implements suites/kube-clients.ts on @kubernetes/client-node: typed APIs, raw requests, exec and watch over one connection pool. */
-import { PassThrough, Readable } from 'node:stream';
 import {
   ApiException,
   ApiextensionsV1Api,
@@ -15,7 +14,6 @@ import {
   CustomObjectsApi,
   DiscoveryV1Api,
   EventsV1Api,
-  Exec,
   IsomorphicFetchHttpLibrary,
   type KubeConfig,
   type KubernetesObject,
@@ -28,8 +26,8 @@ import {
   type ResponseContext,
   SchedulingV1Api,
   StorageV1Api,
-  type V1Status,
 } from '@kubernetes/client-node';
+import { execInPod } from '../../probes/agent/exec-in-pod.ts';
 import { InconclusiveError } from '../../suites/case.ts';
 import type {
   ExecResult,
@@ -68,7 +66,7 @@ export function createKubeClients(config: KubeConfig): KubeClients {
     custom: config.makeApiClient(CustomObjectsApi),
     objects: KubernetesObjectApi.makeApiClient(config),
     request: (request) => sendRequest(config, request),
-    exec: (command, target) => execInPod(config, command, target),
+    exec: (command, target) => exec(config, command, target),
     watch: <T extends KubernetesObject>(path: string, options: WatchOptions) => watchPath<T>(config, path, options),
     waitForObject: (reference, condition, options) => waitForObject(clients, reference, { ...options, condition }),
   };
@@ -122,59 +120,10 @@ function isRaw(body: unknown): boolean {
   return typeof body === 'string' || body instanceof Uint8Array;
 }
 
-async function execInPod(config: KubeConfig, command: readonly string[], target: ExecTarget): Promise<ExecResult> {
-  const stdout = new PassThrough();
-  const stderr = new PassThrough();
-  const collected = [collect(stdout), collect(stderr)] as const;
-  const timeout = AbortSignal.timeout(target.timeoutMs ?? requestTimeoutMs);
-  const signal = target.signal === undefined ? timeout : AbortSignal.any([target.signal, timeout]);
-  const where = `exec in pod ${target.namespace}/${target.pod} (${command.join(' ')})`;
-
-  const status = await new Promise<V1Status>((resolve, reject) => {
-    const stdin = target.stdin === undefined ? null : Readable.from([Buffer.from(target.stdin)]);
-    let close = (): void => {};
-    const stop = (): void => {
-      reject(new InconclusiveError(`${where}: no end within ${target.timeoutMs ?? requestTimeoutMs} ms`));
-      close();
-    };
-    signal.addEventListener('abort', stop, { once: true });
-    new Exec(config)
-      .exec(target.namespace, target.pod, target.container ?? '', [...command], stdout, stderr, stdin, false, resolve)
-      .then((socket) => {
-        close = () => socket.close();
-        if (signal.aborted) close();
-        // After the status this changes nothing: a promise is settled once.
-        socket.addEventListener('close', () => {
-          signal.removeEventListener('abort', stop);
-          reject(new InconclusiveError(`${where}: the connection ended without an exit status`));
-        });
-      })
-      .catch((error: unknown) => reject(execFailure(where, error)));
-  });
-  stdout.end();
-  stderr.end();
-  return { stdout: await collected[0], stderr: await collected[1], exitCode: exitCodeOf(status, where) };
-}
-
-/** The WebSocket library rejects with an ErrorEvent or an Error, depending on where it broke. */
-function execFailure(where: string, error: unknown): Error {
-  const message =
-    typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error);
-  return new InconclusiveError(`${where}: ${message}`, { cause: error });
-}
-
-function exitCodeOf(status: V1Status, where: string): number {
-  if (status.status === 'Success') return 0;
-  const cause = status.details?.causes?.find((candidate) => candidate.reason === 'ExitCode');
-  const code = Number(cause?.message);
-  if (!Number.isInteger(code)) throw new InconclusiveError(`${where}: ${status.message ?? JSON.stringify(status)}`);
-  return code;
-}
-
-async function collect(stream: Readable): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(Buffer.from(chunk));
-  return Buffer.concat(chunks).toString();
+async function exec(config: KubeConfig, command: readonly string[], target: ExecTarget): Promise<ExecResult> {
+  const { container = '', signal = new AbortController().signal, ...rest } = target;
+  const { stdout, stderr, exitCode } = await execInPod(config, command, { ...rest, container, signal });
+  return { stdout: stdout.toString(), stderr, exitCode };
 }
 
 async function* watchPath<T extends KubernetesObject>(
