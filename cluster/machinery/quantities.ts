@@ -50,10 +50,15 @@ export function compare(a: QuantityLike, b: QuantityLike): number {
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-/** Sum of all; the text keeps the format of the first that is given, as the API server's own sums do. */
+/** Sum of all; the text keeps the format of the first that is not zero, as the API server's own sums do. */
 export function add(...quantities: QuantityLike[]): string {
   const sum = quantities.reduce<bigint>((total, quantity) => total + toNano(quantity), 0n);
-  return format(sum, formatOf(quantities.find((quantity) => typeof quantity === 'string')));
+  return format(
+    sum,
+    formatOf(
+      quantities.find((quantity) => typeof quantity === 'string' && toNano(quantity) !== 0n) as string | undefined,
+    ),
+  );
 }
 
 /** The canonical text of a quantity: what the API server stores and shows (`0.5` -> `500m`, `1024Mi` -> `1Gi`). */
