@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drives a real etcd and API server with real kubectl binaries: what people do every day has to work with each of them.
 import { execFile } from 'node:child_process';
-import { accessSync, constants, realpathSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
+import { findKubectl } from '../../boot/kubectl-binaries.ts';
 import type { ControlPlane } from './e2e-control-plane.ts';
 import { startControlPlane } from './e2e-control-plane.ts';
 
@@ -234,23 +234,3 @@ function widgetDefinition(label: string): object {
 }
 
 /** `kubectl.1.29` on the PATH or beside kubectl; the plain one when it is of that version. */
-function findKubectl(version: string): string | undefined {
-  const directories = (process.env['PATH'] ?? '').split(delimiter).filter((one) => one !== '');
-  const beside = directories.flatMap((directory) => {
-    try {
-      return [dirname(realpathSync(join(directory, 'kubectl')))];
-    } catch {
-      return [];
-    }
-  });
-  return [...directories, ...beside].map((directory) => join(directory, `kubectl.${version}`)).find(executable);
-}
-
-function executable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
