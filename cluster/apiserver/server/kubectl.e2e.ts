@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drives a real etcd and API server with real kubectl binaries: what people do every day has to work with each of them.
 import { execFile } from 'node:child_process';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { findKubectl } from '../../boot/kubectl-binaries.ts';
