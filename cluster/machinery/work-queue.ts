@@ -38,11 +38,6 @@ export class WorkQueue {
     this.#log = logger(options.name);
   }
 
-  /** Keys that wait or are being reconciled; those that wait for a delay are not counted. */
-  get length(): number {
-    return this.#waiting.size + this.#processing.size;
-  }
-
   add(key: string): void {
     if (this.#signal?.aborted) return;
     adds.add(1, { name: this.#options.name });

@@ -26,10 +26,6 @@ export class Graph {
     return this.#nodes.get(uid);
   }
 
-  get size(): number {
-    return this.#nodes.size;
-  }
-
   /** Takes an object in or brings it up to date; returns the uids that must be looked at because of it. */
   put(resource: Resource, metadata: ObjectMeta): string[] {
     const uid = metadata.uid ?? '';
