@@ -9,6 +9,9 @@ const needs = ['etcd-metrics'] as const;
 /** kubeadm's default for --listen-metrics-urls: plain HTTP, on the node's loopback only. */
 const metricsUrl = 'http://127.0.0.1:2381';
 
+/** Half of etcd's default election time-out. */
+const brokenMs = 500;
+
 export const health = defineCase(
   {
     id: 'etcd.health',
@@ -40,7 +43,7 @@ export const disk = defineCase(
     area,
     title: 'etcd’s disk keeps up: WAL fsync and backend commit',
     description:
-      'Under a bounded load through the API server the 99th percentile of WAL fsync SHOULD be under 10 ms and of backend commit under 25 ms (etcd’s own advice); ten times that fails.',
+      'Under a bounded load through the API server the 99th percentile of WAL fsync SHOULD be under 10 ms and of backend commit under 25 ms (etcd’s own advice); half of etcd’s election time-out of one second fails: beyond that, leaders are lost.',
     requirements: ['000 §6', '001 ch12'],
     modes: ['quick'],
     needs,
@@ -65,7 +68,7 @@ export const disk = defineCase(
         expect(seconds, `${name}: nothing was observed during 100 writes`).to.be.a('number');
         const value = round((seconds ?? 0) * 1000);
         t.measure({ name: `${label}-${suffix}`, value, unit: 'ms', ...(suffix === 'p99' && { limit: advisedMs }) });
-        if (suffix === 'p99') expect(value, `${label} p99 in ms`).to.be.below(advisedMs * 10);
+        if (suffix === 'p99') expect(value, `${label} p99 in ms`).to.be.below(brokenMs);
       }
     }
   },

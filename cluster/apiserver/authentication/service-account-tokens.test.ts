@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { createSign } from 'node:crypto';
 import { expect } from 'chai';
 import * as fc from 'fast-check';
 import { createTokenKeys } from '../../boot/certificates.ts';
@@ -62,6 +63,27 @@ describe('service-account tokens', () => {
     objects.set('serviceaccounts/a/sa', account);
     now += 3_601_000;
     expect(await service.authenticate(token, undefined)).to.deep.equal({ error: 'service account token has expired' });
+  });
+
+  it('of the older make live as long as their Secret holds them', async () => {
+    const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const text = `${encode({ alg: 'ES256' })}.${encode({
+      iss: 'kubernetes/serviceaccount',
+      sub: 'system:serviceaccount:a:sa',
+      'kubernetes.io/serviceaccount/namespace': 'a',
+      'kubernetes.io/serviceaccount/secret.name': 's',
+      'kubernetes.io/serviceaccount/service-account.name': 'sa',
+      'kubernetes.io/serviceaccount/service-account.uid': 'u1',
+    })}`;
+    const key = { key: keys.privateKey, dsaEncoding: 'ieee-p1363' as const };
+    const token = `${text}.${createSign('SHA256').update(text).sign(key).toString('base64url')}`;
+    expect(await service.authenticate(token, undefined)).to.have.property('error');
+    const data = { token: Buffer.from(token).toString('base64') };
+    objects.set('secrets/a/s', { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's', namespace: 'a' }, data });
+    const result = await service.authenticate(token, undefined);
+    expect(result).to.have.nested.property('user.name', 'system:serviceaccount:a:sa');
+    objects.delete('serviceaccounts/a/sa');
+    expect(await service.authenticate(token, undefined)).to.have.property('error');
   });
 
   it('of any other make are nobody', async () => {

@@ -62,6 +62,9 @@ interface Payload {
   };
 }
 
+/** Issuer of the tokens in Secrets of type kubernetes.io/service-account-token: they have no audience and do not expire. */
+const legacyIssuer = 'kubernetes/serviceaccount';
+
 /** Verified tokens are remembered: a signature costs more than everything else about a request. */
 const verifiedCacheSize = 2_000;
 
@@ -123,6 +126,9 @@ export function createTokenService(options: TokenServiceOptions): TokenService {
     },
     async authenticate(token, wanted) {
       const payload = payloadOf(token);
+      if (payload?.iss === legacyIssuer) {
+        return authenticateLegacy(payload, token, options);
+      }
       if (payload === undefined || payload.iss !== options.issuer) {
         return undefined;
       }
@@ -138,6 +144,29 @@ export function createTokenService(options: TokenServiceOptions): TokenService {
       return problem === undefined ? { user: userOf(payload), audiences: shared } : { error: problem };
     },
   };
+}
+
+/** Such a token is good as long as its Secret holds it and its account lives. */
+function authenticateLegacy(
+  payload: Payload,
+  token: string,
+  { registry, apiAudiences }: TokenServiceOptions,
+): { user: UserInfo; audiences: readonly string[] } | { error: string } {
+  const claim = (name: string): string => {
+    const value = (payload as unknown as Record<string, unknown>)[`kubernetes.io/serviceaccount/${name}`];
+    return typeof value === 'string' ? value : '';
+  };
+  const namespace = claim('namespace');
+  const serviceaccount = { name: claim('service-account.name'), uid: claim('service-account.uid') };
+  const account = registry.get('serviceaccounts', namespace, serviceaccount.name);
+  if (account === undefined || account.metadata.uid !== serviceaccount.uid) {
+    return { error: `service account ${namespace}/${serviceaccount.name} has been deleted` };
+  }
+  const data = registry.get('secrets', namespace, claim('secret.name'))?.['data'] as { token?: string } | undefined;
+  if (data?.token === undefined || Buffer.from(data.token, 'base64').toString() !== token) {
+    return { error: `the secret ${namespace}/${claim('secret.name')} no longer holds this token` };
+  }
+  return { user: userOf({ ...payload, 'kubernetes.io': { namespace, serviceaccount } }), audiences: apiAudiences };
 }
 
 function verify(token: string, keys: readonly VerificationKey[]): Payload | undefined {
