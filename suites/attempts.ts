@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Judging attempts: an assertion that fails carries its attempt, so that the failing flow can be captured again. */
 import { AssertionError } from 'chai';
-import type { AttemptRequest, Prober } from '../probes/agent/probe-fleet.ts';
+import type { AttemptRequest, Prober } from '../probes/agent/prober.ts';
 import type { AttemptOutcome, AttemptResult } from '../probes/agent/protocol.ts';
 import { done, pending, type CaseContext, type WaitOptions } from './case.ts';
 

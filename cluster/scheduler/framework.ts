@@ -8,7 +8,6 @@
 // Everything up to `reserve` runs synchronously, so the cache is its own consistent snapshot for one pod.
 import type { Node, Pod } from '../machinery/api-types.ts';
 import type { Amounts } from '../machinery/pod-resources.ts';
-import type { PodAffinity } from './pod-info.ts';
 
 /** A pod with everything parsed that plugins ask for again and again. */
 export interface PodInfo {
@@ -26,6 +25,22 @@ export interface PodInfo {
   readonly affinity: PodAffinity;
   /** Names of the claims that its volumes use, generic ephemeral volumes included. */
   readonly claims: readonly string[];
+}
+
+/** One (anti-)affinity term, bound to the pod that carries it. */
+export interface AffinityTerm {
+  readonly topologyKey: string;
+  readonly weight: number;
+  readonly selects: (other: PodInfo, namespaceLabels: NamespaceLabels) => boolean;
+}
+
+export type NamespaceLabels = (namespace: string) => Readonly<Record<string, string>>;
+
+export interface PodAffinity {
+  readonly required: readonly AffinityTerm[];
+  readonly requiredAnti: readonly AffinityTerm[];
+  readonly preferred: readonly AffinityTerm[];
+  readonly preferredAnti: readonly AffinityTerm[];
 }
 
 export interface HostPort {

@@ -3,27 +3,11 @@
 import type { LabelSelector, Node, Pod, PodAffinityTerm } from '../machinery/api-types.ts';
 import { podAmounts, toAmounts } from '../machinery/pod-resources.ts';
 import { matchesLabelSelector } from '../machinery/selectors.ts';
-import type { HostPort, NodeInfo, PodInfo } from './framework.ts';
+import type { AffinityTerm, HostPort, NodeInfo, PodAffinity, PodInfo } from './framework.ts';
 
 /** Default requests that scoring assumes for a container that asks for nothing: 0.1 core and 200 MiB. */
 const DEFAULT_MILLI_CPU = 100;
 const DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024;
-
-/** One (anti-)affinity term, bound to the pod that carries it. */
-export interface AffinityTerm {
-  readonly topologyKey: string;
-  readonly weight: number;
-  readonly selects: (other: PodInfo, namespaceLabels: NamespaceLabels) => boolean;
-}
-
-export type NamespaceLabels = (namespace: string) => Readonly<Record<string, string>>;
-
-export interface PodAffinity {
-  readonly required: readonly AffinityTerm[];
-  readonly requiredAnti: readonly AffinityTerm[];
-  readonly preferred: readonly AffinityTerm[];
-  readonly preferredAnti: readonly AffinityTerm[];
-}
 
 const NO_AFFINITY: PodAffinity = { required: [], requiredAnti: [], preferred: [], preferredAnti: [] };
 

@@ -4,7 +4,7 @@
  * made once more, the policies and endpoints involved, and one paragraph that says how far the packet came.
  */
 import type { CoreV1Api, NetworkingV1Api, V1LabelSelector } from '@kubernetes/client-node';
-import type { MadeAttempt, NodeProbe, ProbePod } from '../agent/probe-fleet.ts';
+import type { MadeAttempt, NodeProbe, ProbePod } from '../agent/prober.ts';
 import { explainFlow, parseSeenPackets, type FlowFacts, type SeenPacket } from './flow-explanation.ts';
 import { captureOnNode, type NodeCapture } from './node-capture.ts';
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Captures packets on a node with its own tcpdump, through the node probe. Bounded in time, packets and bytes, and cleaned up. */
 import { randomBytes } from 'node:crypto';
-import type { NodeProbe } from '../agent/probe-fleet.ts';
+import type { NodeProbe } from '../agent/prober.ts';
 
 /** First bytes of each packet that are kept: headers and the start of the payload. */
 const snapLengthBytes = 256;

@@ -3,7 +3,7 @@
  * Probes many cells at once: one batch per source pod, all sources side by side, and afterwards the servers' receipts for what was not
  * answered. Observes; whether a cell should have been open is decided elsewhere.
  */
-import type { ProbePod } from '../agent/probe-fleet.ts';
+import type { ProbePod } from '../agent/prober.ts';
 import type { AttemptResult, Protocol } from '../agent/protocol.ts';
 
 export interface Cell {

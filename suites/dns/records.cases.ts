@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Records of the cluster's zone, asked of the DNS Service as a pod sees it; names, not implementations, are judged. */
 import { expect } from 'chai';
-import type { Prober } from '../../probes/agent/probe-fleet.ts';
+import type { Prober } from '../../probes/agent/prober.ts';
 import type { DnsQuestion, DnsResult } from '../../probes/agent/protocol.ts';
 import { defineCase, done, pending, type CaseContext } from '../case.ts';
 import { addressOf, expose, startBackends } from '../services/fixture.ts';

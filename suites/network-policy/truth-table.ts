@@ -6,7 +6,7 @@
 import { AssertionError } from 'chai';
 import type { V1NetworkPolicy, V1NetworkPolicySpec } from '@kubernetes/client-node';
 import { probeMatrix, type Cell, type CellResult } from '../../probes/connectivity/matrix.ts';
-import type { ProbePod } from '../../probes/agent/probe-fleet.ts';
+import type { ProbePod } from '../../probes/agent/prober.ts';
 import type { CaseContext } from '../case.ts';
 import { InconclusiveError } from '../case.ts';
 import { judge } from '../oracles/reachability/oracle.ts';

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What most Service cases begin with: a namespace, some backends, a client elsewhere, and a Service in front. */
 import type { V1Service, V1ServiceSpec } from '@kubernetes/client-node';
-import type { ProbePod, StartPodOptions } from '../../probes/agent/probe-fleet.ts';
+import type { StartPodOptions } from '../../probes/agent/probe-fleet.ts';
+import type { ProbePod } from '../../probes/agent/prober.ts';
 import type { CaseContext } from '../case.ts';
 
 export interface Backends {

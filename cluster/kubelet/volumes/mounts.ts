@@ -18,10 +18,6 @@ export async function mountTmpfs(path: string, sizeBytes?: number): Promise<void
   await run('mount', ['-t', 'tmpfs', '-o', `mode=0755${sizeBytes ? `,size=${sizeBytes}` : ''}`, 'tmpfs', path]);
 }
 
-export async function bindMount(source: string, target: string): Promise<void> {
-  await run('mount', ['--bind', source, target]);
-}
-
 /** Unmounts everything at and below `path`, innermost first. */
 export async function unmountTree(path: string): Promise<void> {
   const below = [...mountPoints()].filter((point) => point === path || point.startsWith(`${path}/`));

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pod affinity and anti-affinity: counts matching pods per topology value once per cycle, then each node is a look-up.
 import { filterPlugin, reject, rejectPermanently, SCORE_MAX, scorePlugin } from '../framework.ts';
-import type { FilterPlugin, NodeInfo, PodInfo, ScorePlugin, Snapshot } from '../framework.ts';
-import type { AffinityTerm, NamespaceLabels } from '../pod-info.ts';
+import type {
+  AffinityTerm,
+  FilterPlugin,
+  NamespaceLabels,
+  NodeInfo,
+  PodInfo,
+  ScorePlugin,
+  Snapshot,
+} from '../framework.ts';
 
 /** Topology key to topology value to a count. */
 type Counts = Map<string, Map<string, number>>;
