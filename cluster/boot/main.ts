@@ -15,9 +15,9 @@ import { bundle, programs, type Program } from './bundle.ts';
 import { examine, formatResults } from './doctor.ts';
 import { down } from './down.ts';
 import { clusterPaths, defaultName } from './layout.ts';
-import { nodeServices } from './services.ts';
+import { nodeServices, programCommand } from './services.ts';
 import { clusterNames, isRunning, readState, type ClusterState, type NodeState } from './state.ts';
-import { printStatus } from './status.ts';
+import { componentRows, printStatus } from './status.ts';
 import { stepReporter, summarise } from './report.ts';
 import { runSteps, StepError } from './steps.ts';
 import { archiveProbe, pushProbe } from './images/deliver.ts';
@@ -32,7 +32,7 @@ const usage = `plumb cluster COMMAND [flags]
                 --etcd-members N (1)   --etcd-endpoints URL,...   --network A.B.C (first numbers of a free /24)
                 --no-wait (return when the components have been started)
   down        remove a cluster with everything that belongs to it (--all: every cluster of this machine)
-  status      nodes, components, processes, memory
+  status      nodes, components, processes, memory (--json)
   list        clusters of this machine
   kubeconfig  print the path of the kubeconfig (--content: the file)
   logs        logs NODE COMPONENT [-f] [--tail N]
@@ -44,6 +44,7 @@ const usage = `plumb cluster COMMAND [flags]
               image load            the project's images into the nodes of the cluster, if they have changed
   doctor      what this machine lacks, with remedies (--json)
   restart     restart [NODE] COMPONENT: bundle it again from its sources and start it anew, on every node unless one is named
+  command     command COMPONENT: how a component is started, without its flags, as JSON; for running one without a cluster
 
 Every command takes --name NAME (${defaultName}).
 `;
@@ -114,7 +115,9 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
     return 0;
   },
   async status(values) {
-    printStatus(requireState(values.name));
+    const state = requireState(values.name);
+    if (values.json) process.stdout.write(`${JSON.stringify(componentRows(state), undefined, 2)}\n`);
+    else printStatus(state);
     return 0;
   },
   async list() {
@@ -177,6 +180,14 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
     else if (action === 'load')
       process.stdout.write(`${(await loadImages(requireState(values.name))) || 'nothing has changed'}\n`);
     else throw new UsageError('image: say "image build -o FILE", "image push REFERENCE" or "image load"');
+    return 0;
+  },
+  async command(_, [component]) {
+    if (!isProgram(component))
+      throw new UsageError(`command COMPONENT: components are ${Object.keys(programs).join(', ')}`);
+    const path = await bundle(component);
+    if (path === undefined) throw new Error(`${programs[component]} does not exist`);
+    process.stdout.write(`${JSON.stringify(programCommand(path))}\n`);
     return 0;
   },
   async doctor(values) {

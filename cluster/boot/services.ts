@@ -119,13 +119,16 @@ function workerServices(context: ServiceContext): Service[] {
 function program(context: ServiceContext, name: Program, flags: readonly string[]): Service[] {
   const path = context.bundles.get(name);
   if (path === undefined || !existsSync(path)) return [];
-  return [
-    {
-      name,
-      command: [process.execPath, ...nodeFlags, path, ...flags],
-      env: { NODE_COMPILE_CACHE: cacheDirectory('compile'), NODE_OPTIONS: '', UV_THREADPOOL_SIZE: '2' },
-    },
-  ];
+  const { command, env } = programCommand(path);
+  return [{ name, command: [...command, ...flags], env }];
+}
+
+/** How a bundled component is started, without its flags. */
+export function programCommand(bundlePath: string): Required<Pick<Service, 'command' | 'env'>> {
+  return {
+    command: [process.execPath, ...nodeFlags, bundlePath],
+    env: { NODE_COMPILE_CACHE: cacheDirectory('compile'), NODE_OPTIONS: '', UV_THREADPOOL_SIZE: '2' },
+  };
 }
 
 const nodeFlags = ['--max-semi-space-size=2', '--v8-pool-size=1'];
