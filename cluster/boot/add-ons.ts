@@ -11,7 +11,7 @@ import { apiVersionOf, resources, type Resource } from '../machinery/resources.t
 import { clusterPaths, projectDirectory } from './layout.ts';
 import type { ClusterState } from './state.ts';
 
-/** Applied in this order; one that the project does not have yet is passed over and named. */
+/** One that the project does not have yet is passed over and named. */
 export const manifests = [
   'cluster/network/manifest.yaml',
   'cluster/dns/manifest.yaml',
@@ -29,17 +29,21 @@ export async function applyManifests(state: ClusterState): Promise<string> {
   const present = manifests.filter((path) => existsSync(join(projectDirectory, path)));
   const client = Client.fromKubeconfig(clusterPaths(state.name).kubeconfig, { userAgent: 'plumb-cluster' });
   try {
-    for (const path of present) {
-      for (const object of readManifest(readFileSync(join(projectDirectory, path), 'utf8'), path)) {
-        await client.patch(resourceOf(object, path), object.metadata.name, {
-          type: 'apply',
-          body: object,
-          fieldManager: 'plumb',
-          force: true,
-          namespace: object.metadata.namespace,
-        });
-      }
-    }
+    const objects = present.flatMap((path) =>
+      readManifest(readFileSync(join(projectDirectory, path), 'utf8'), path).map((object) => ({ path, object })),
+    );
+    const apply = ({ path, object }: (typeof objects)[number]): Promise<unknown> =>
+      client.patch(resourceOf(object, path), object.metadata.name, {
+        type: 'apply',
+        body: object,
+        fieldManager: 'plumb',
+        force: true,
+        namespace: object.metadata.namespace,
+      });
+    // Workloads last: a pod whose service account is missing would be tried again only after a while.
+    const isWorkload = ({ object }: (typeof objects)[number]): boolean => object.apiVersion.startsWith('apps/');
+    await Promise.all(objects.filter((one) => !isWorkload(one)).map(apply));
+    await Promise.all(objects.filter(isWorkload).map(apply));
   } finally {
     client.close();
   }
