@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How pods come to their answers: resolv.conf, search lists, transports, and each of the servers behind the DNS Service. */
 import { expect } from 'chai';
+import { captureOnNode } from '../../probes/capture/node-capture.ts';
 import { defineCase, done, InconclusiveError, pending } from '../case.ts';
 import { addressOf, expose, startBackends } from '../services/fixture.ts';
 
@@ -84,6 +85,40 @@ export const policyNone = defineCase(
       .filter((line) => line.trim() !== '')
       .toSorted();
     expect(lines).to.deep.equal(['nameserver 192.0.2.53', 'options ndots:2 edns0', 'search one.example two.example']);
+  },
+);
+
+export const ndots = defineCase(
+  {
+    id: 'dns.ndots',
+    area,
+    title: 'ndots decides whether the search list or the name itself is asked for first',
+    description:
+      'A name with fewer dots than ndots MUST be asked for with the first search domain first, one with as many MUST be asked for as it stands; seen in the queries that leave the pod.',
+    requirements: ['000 §14', '001 ch10'],
+    modes: ['full'],
+    needs: ['cluster-dns', 'node-probe'],
+  },
+  async (t) => {
+    const namespace = await t.namespace();
+    const service = await expose(t, namespace);
+    const node = t.cluster.workers[0] ?? '';
+    const [five, two] = await t.probes.pods([
+      { namespace, name: 'five', node },
+      { namespace, name: 'two', node, spec: { dnsConfig: { options: [{ name: 'ndots', value: '2' }] } } },
+    ]);
+    const name = `web.${namespace}.svc.${t.cluster.clusterDomain}`;
+    const probe = await t.probes.node(node);
+    for (const [pod, first] of [
+      [five, `${name}.${namespace}.svc.${t.cluster.clusterDomain}.`],
+      [two, `${name}.`],
+    ] as const) {
+      const capture = await captureOnNode(probe, `udp dst port 53 and src host ${pod?.ip}`);
+      const resolved = await pod?.resolve(name, 4);
+      const { text } = await capture.stop();
+      expect(resolved?.addresses, resolved?.error ?? name).to.deep.equal([addressOf(service)]);
+      expect(/ A\? (\S+)/.exec(text)?.[1], `the first question of ${pod?.description}`).to.equal(first);
+    }
   },
 );
 

@@ -288,6 +288,27 @@ export const withoutSelector = defineCase(
   },
 );
 
+export const headless = defineCase(
+  {
+    id: 'services.headless.by-name',
+    area: 'services',
+    title: 'A headless Service is reached by name, at its pods directly',
+    description:
+      'A Service with clusterIP None MUST have no address of its own, and connections to its name MUST be answered by its pods on the target port.',
+    requirements: ['000 §12', '003 Services'],
+    modes: ['network'],
+    needs: ['cluster-dns'],
+  },
+  async (t) => {
+    const { namespace, servers, client } = await startBackends(t, 2);
+    const service = await expose(t, namespace, { clusterIP: 'None' });
+    expect(service.spec?.clusterIP).to.equal('None');
+    const host = `web.${namespace}.svc.${t.cluster.clusterDomain}`;
+    const answer = await reaches(t, client, { protocol: 'tcp', host, port: 8080 }, namesOf(servers));
+    expect(servers.map(({ ip }) => ip)).to.include(answer.address);
+  },
+);
+
 export const environment = defineCase(
   {
     id: 'services.environment-variables',

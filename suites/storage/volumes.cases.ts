@@ -65,6 +65,43 @@ export const restart = defineCase(
   },
 );
 
+export const rescheduling = defineCase(
+  {
+    id: 'storage.survives-rescheduling',
+    area,
+    title: 'A successor finds its volume, wherever it would rather run',
+    description:
+      'A pod that prefers another node MUST still be placed where its claim’s volume can be used, and read what its predecessor wrote.',
+    requirements: ['000 §11', '001 §11'],
+    modes: ['full'],
+    needs: ['default-storage-class', 'two-nodes'],
+  },
+  async (t) => {
+    const namespace = await t.namespace();
+    const [elsewhere = '', home = ''] = t.cluster.workers;
+    await claim(t, namespace, 'data');
+    await createIdlePod(
+      t,
+      { namespace, name: 'first' },
+      { spec: { ...volumeSpec('data'), ...pinnedTo(home) }, container: mounted },
+    );
+    await ready(t, { namespace, name: 'first' });
+    await sh(t, namespace, 'first', `echo kept > ${mountPath}/file && sync`);
+    await remove(t, namespace, 'first');
+    const preference = { matchFields: [{ key: 'metadata.name', operator: 'In', values: [elsewhere] }] };
+    const affinity = {
+      nodeAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, preference }] },
+    };
+    await createIdlePod(
+      t,
+      { namespace, name: 'second' },
+      { spec: { ...volumeSpec('data'), affinity }, container: mounted },
+    );
+    await ready(t, { namespace, name: 'second' });
+    expect(await sh(t, namespace, 'second', `cat ${mountPath}/file`)).to.equal('kept\n');
+  },
+);
+
 export const waitForFirstConsumer = defineCase(
   {
     id: 'storage.binding.wait-for-first-consumer',
