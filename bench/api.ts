@@ -46,9 +46,13 @@ export const api: Benchmark = {
       for (const { plane } of subjects) await repeat(load, plane, { operation, durationMs: durationMs / 4 });
       for (let round = 0; round < rounds; round++) {
         for (const { name, plane } of subjects) {
+          const processor = plane.processorSeconds();
           const { count, elapsedMs, latencies } = await repeat(load, plane, { operation, durationMs });
           bench.record(rate(title), name, [count / (elapsedMs / 1000)]);
-          bench.record(latency(`${title}, latency under that load`), name, latencies);
+          bench.record(latency(`  latency under that load, ${title}`), name, latencies);
+          bench.record(cost(`  server's processor time, ${title}`), name, [
+            ((plane.processorSeconds() - processor) / count) * 1e6,
+          ]);
         }
       }
     }
@@ -126,8 +130,11 @@ async function measureWatches(
   for (let round = 0; round < rounds; round++) {
     for (const { name, plane } of subjects) {
       const { endpoint } = plane;
+      const processor = plane.processorSeconds();
       const result = await load.do('fanOut', { endpoint, namespace, watchers, durationMs, pods });
+      const processorUs = ((plane.processorSeconds() - processor) / result.events) * 1e6;
       bench.record(rate(`watch events to ${watchers} clients`), name, [result.events / (result.elapsedMs / 1000)]);
+      bench.record(cost("  server's processor time, watch event"), name, [processorUs]);
       if (result.lost > 0) bench.note(`${name}: ${result.lost} watch events did not arrive within 15 s`);
     }
   }
@@ -164,6 +171,11 @@ async function checkEtcd(bench: Bench): Promise<void> {
 
 function rate(name: string): Figure {
   return { name, unit: '1/s', better: 'higher' };
+}
+
+/** Of processor time, per request: hardly changed by what else the machine does. */
+function cost(name: string): Figure {
+  return { name, unit: 'µs', better: 'lower' };
 }
 
 function latency(name: string): Figure {

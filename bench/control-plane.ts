@@ -14,7 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ApiClient, endpointOf, type Endpoint } from './api-client.ts';
 import type { Bench } from './benchmark.ts';
 import { writePki, type Pki } from './pki.ts';
-import { memoryOf, runChild, startChild, type Child, type Memory } from './processes.ts';
+import { memoryOf, processorSeconds, runChild, startChild, type Child, type Memory } from './processes.ts';
 
 export const clusterProgram = [
   process.execPath,
@@ -30,6 +30,8 @@ export interface ControlPlane {
   /** Writes a kubeconfig for another user and returns its path. */
   kubeconfig(user: string, group?: string): Promise<string>;
   memory(): { readonly apiserver: Memory; readonly etcd: Memory };
+  /** Of the API server so far. */
+  processorSeconds(): number;
   stop(): Promise<void>;
 }
 
@@ -76,6 +78,7 @@ export async function startControlPlane(bench: Bench, binary?: string): Promise<
     etcd,
     kubeconfig: (user, group) => pki.kubeconfig(user, group),
     memory: () => ({ apiserver: memoryOf(apiserver.pid), etcd: memoryOf(etcd.pid) }),
+    processorSeconds: () => processorSeconds(apiserver.pid),
     async stop() {
       await apiserver.stop();
       await etcd.stop();

@@ -93,6 +93,17 @@ export function memoryOf(pid: number): Memory {
   }
 }
 
+/** Clock ticks are hundredths of a second on every architecture that Node runs on. */
+const ticksPerSecond = 100;
+
+/** Processor time of a process and its threads so far, in seconds: says what work costs, however busy the machine is. */
+export function processorSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The command name may hold spaces and parentheses; fields are counted after its last parenthesis.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+}
+
 /** Processes whose command line or control groups match. */
 export function processesMatching(pattern: RegExp): number[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && name !== String(process.pid));

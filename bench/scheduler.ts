@@ -18,7 +18,7 @@ import {
 } from './control-plane.ts';
 import { startLoad, type Load } from './load.ts';
 import { hollowNode, loadPod, podName } from './load-objects.ts';
-import { memoryOf, type Child } from './processes.ts';
+import { memoryOf, processorSeconds, type Child } from './processes.ts';
 
 interface Subject {
   readonly name: string;
@@ -116,6 +116,11 @@ async function measure(bench: Bench, field: Field, what: { subject: Subject; nod
     bench.record({ name: `pods bound, ${at}`, unit: '1/s', better: 'higher' }, subject.name, [rate]);
     bench.record({ name: `process start to first binding, ${at}`, unit: 'ms', better: 'lower' }, subject.name, [
       first - began,
+    ]);
+    // Its start is in it, too: little, and the same at every size.
+    const cost = (processorSeconds(child.pid) / pods) * 1e6;
+    bench.record({ name: `scheduler's processor time per pod, ${at}`, unit: 'µs', better: 'lower' }, subject.name, [
+      cost,
     ]);
     const memory = memoryOf(child.pid).rss / 1e6;
     bench.record({ name: `scheduler RSS, ${at}`, unit: 'MB', better: 'lower' }, subject.name, [memory]);
