@@ -304,6 +304,11 @@ export const customResources = defineCase(
       ({ name }) => name,
     );
     expect(columns).to.deep.equal(['Name', 'Depth', 'Age']);
+    await t.kube.apiextensions.deleteCustomResourceDefinition({ name: `plumbs.${group}` });
+    await t.waitFor('the kind to be gone with its definition', async () => {
+      const { status } = await t.kube.request({ path: `${collection}/right` });
+      return status === 404 ? done(undefined) : pending(`status ${status}`);
+    });
   },
 );
 

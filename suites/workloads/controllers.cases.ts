@@ -138,7 +138,11 @@ export const statefulOrder = defineCase(
           replicas: 3,
           serviceName: 'ordered',
           selector: { matchLabels: labels },
-          template: idleTemplate(t, { labels }),
+          // Times in the API are whole seconds: a pod that were Ready at once could hide that the next one did not wait.
+          template: idleTemplate(t, {
+            labels,
+            container: { readinessProbe: { exec: { command: ['/bin/busybox', 'true'] }, initialDelaySeconds: 2 } },
+          }),
         },
       },
     });

@@ -99,10 +99,6 @@ export const lies = {
     creating('statefulsets', (body) => {
       object(body['spec'])['podManagementPolicy'] = 'Parallel';
     }),
-  'gives the pods of a set no names': () =>
-    creating('statefulsets', (body) => {
-      object(body['spec'])['serviceName'] = 'elsewhere';
-    }),
   'leaves out nodes': () =>
     creating('daemonsets', (body) => {
       templateSpec(body)['nodeSelector'] = { 'kubernetes.io/os': 'none' };
@@ -213,24 +209,6 @@ export const lies = {
   'issues tokens that do not expire': () => ({
     answer: ({ subresource }, { body }) => {
       if (subresource === 'token') object(body['status'])['expirationTimestamp'] = '2099-01-01T00:00:00Z';
-    },
-  }),
-  'allows everything to everybody': () => ({
-    answer: ({ url }, answer) => {
-      if (url.pathname.includes('/authorization.k8s.io/')) object(answer.body['status'])['allowed'] = true;
-      if (answer.status === 403) answer.status = 200;
-    },
-  }),
-  'knows nobody': () => ({
-    answer: ({ url }, { body }) => {
-      if (url.pathname.endsWith('/tokenreviews')) object(body['status'])['authenticated'] = false;
-    },
-  }),
-  'shows nodes that stopped reporting': () => ({
-    answer: ({ method, resource }, { body }) => {
-      if (method !== 'GET' || resource !== 'leases') return;
-      for (const lease of 'items' in body ? array(body['items']) : [body])
-        object(lease['spec'])['renewTime'] = '2020-01-01T00:00:00.000000Z';
     },
   }),
   'shows nodes in distress': () => ({

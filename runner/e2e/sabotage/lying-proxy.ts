@@ -87,7 +87,8 @@ export async function startLyingProxy(options: {
     apiVersion: 'v1',
     kind: 'Config',
     'current-context': 'lies',
-    clusters: [{ name: 'lies', cluster: { server: `http://127.0.0.1:${port}` } }],
+    // Plain HTTP on the loopback, which client-node takes only together with this word.
+    clusters: [{ name: 'lies', cluster: { server: `http://127.0.0.1:${port}`, 'insecure-skip-tls-verify': true } }],
     users: [{ name: 'lies', user: { token } }],
     contexts: [{ name: 'lies', context: { cluster: 'lies', user: 'lies' } }],
   };

@@ -115,6 +115,12 @@ export const sabotages: readonly Sabotage[] = [
     reddens: ['api.validation.errors', 'api.custom-resources'],
   },
   {
+    id: 'api-definitions',
+    title: 'kinds outlive their definitions',
+    lies: ['keeps what custom resources leave behind'],
+    reddens: ['api.custom-resources'],
+  },
+  {
     id: 'pods-deletion',
     title: 'deletions of pods are acknowledged and forgotten',
     lies: ['forgets deletions of pods'],
