@@ -13,7 +13,7 @@ const passedThrough: readonly {
     name: 'cluster',
     prefix: [],
     description:
-      'the embedded cluster: up, down, status, kubeconfig, logs, exec, list (plumb cluster help lists their flags)',
+      'the embedded cluster: up, down, status, kubeconfig, logs, exec, list (plumb cluster --help lists their flags)',
   },
   { name: 'image', prefix: ['image'], description: 'the probe image: build -o FILE, push REF' },
   {
