@@ -1,92 +1,97 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * NetworkPolicy v1, decided from the objects alone. A flow passes when its source may send it and its destination may receive it. A
- * direction is open by default; as soon as one policy selects the pod for that direction, only what some rule of such a policy names
- * may pass. Policies only ever add: there is no order and no deny rule.
+ * Decides from the objects alone whether a flow may pass, and says which rule decides. It passes when its source may send it and its
+ * destination may receive it. Each direction asks the tiers in turn: ClusterNetworkPolicies of the Admin tier, then NetworkPolicy, then
+ * ClusterNetworkPolicies of the Baseline tier; where none decides, the direction is open. What the APIs leave to the implementation is taken
+ * as most plugins do: pods in the host network count as their node, and policies see addresses after a Service's translation.
  */
-import type { V1NetworkPolicy, V1NetworkPolicyPeer, V1NetworkPolicyPort } from '@kubernetes/client-node';
-import type { DirectionVerdict, Flow, Model, ModelPod, Verdict } from './model.ts';
-import { blockContains, selectorMatches } from './selectors.ts';
+import { judgeClusterTier } from './cluster-tier.ts';
+import { judgeNetworkPolicies } from './network-policy-tier.ts';
+import {
+  isPod,
+  partyName,
+  type DirectionVerdict,
+  type Family,
+  type Flow,
+  type Model,
+  type Party,
+  type Question,
+  type TierStep,
+  type Verdict,
+} from './model.ts';
+import { familyOf } from './selectors.ts';
 
 export function judge(model: Model, flow: Flow): Verdict {
   const { source, destination } = flow;
-  // A pod always reaches itself: such packets never leave its network namespace.
-  if (source.namespace === destination.namespace && source.name === destination.name) {
-    const self = { allowed: true, why: 'a pod reaches itself' };
+  const family = flow.family ?? commonFamily(source, destination);
+  const addresses = [source, destination].map((party) => addressIn(party, family));
+  const [sourceAddress, destinationAddress] = addresses;
+  if (sourceAddress === undefined || destinationAddress === undefined) {
+    const without = partyName(sourceAddress === undefined ? source : destination);
+    const missing = open(`${without} has no ${family === undefined ? '' : `IPv${family} `}address in common`, false);
+    return { allowed: false, egress: missing, ingress: missing };
+  }
+  const toItself = isSamePod(source, destination);
+  // Such packets never leave the pod's network namespace.
+  if (toItself && flow.throughService !== true) {
+    const self = open('a pod reaches itself');
     return { allowed: true, egress: self, ingress: self };
   }
-  const egress = direction('Egress', { model, flow, subject: source, peer: destination });
-  const ingress = direction('Ingress', { model, flow, subject: destination, peer: source });
+  const ask = (type: Question['type']): DirectionVerdict => {
+    const [subject, peer, peerAddress] =
+      type === 'Egress' ? [source, destination, destinationAddress] : [destination, source, sourceAddress];
+    if (!isPod(subject)) return open(`${partyName(subject)} is no pod, so no policy holds for it`);
+    if (subject.hostNetwork === true)
+      return open(`${partyName(subject)} is in its node's network, no policy selects it`);
+    return direction({ model, flow, type, subject, peer, peerAddress }, toItself);
+  };
+  const egress = ask('Egress');
+  const ingress = ask('Ingress');
   return { allowed: egress.allowed && ingress.allowed, egress, ingress };
 }
 
-interface Question {
-  readonly model: Model;
-  readonly flow: Flow;
-  /** The pod whose policies are asked. */
-  readonly subject: ModelPod;
-  readonly peer: ModelPod;
-}
-
-function direction(type: 'Ingress' | 'Egress', { model, flow, subject, peer }: Question): DirectionVerdict {
-  const selecting = model.policies.filter(
-    (policy) =>
-      policy.metadata?.namespace === subject.namespace &&
-      policyTypes(policy).includes(type) &&
-      selectorMatches(policy.spec?.podSelector ?? {}, subject.labels),
-  );
-  if (selecting.length === 0) {
-    const name = `${subject.namespace}/${subject.name}`;
-    return { allowed: true, why: `default: no policy selects ${name} for ${type.toLowerCase()}` };
-  }
-  for (const policy of selecting) {
-    for (const [index, rule] of rulesOf(policy, type).entries()) {
-      const peerOk = rule.peers.length === 0 || rule.peers.some((one) => peerMatches(one, policy, { model, peer }));
-      const portOk = rule.ports.length === 0 || rule.ports.some((port) => portMatches(port, flow));
-      if (peerOk && portOk) {
-        return { allowed: true, why: `${policyName(policy)} ${type.toLowerCase()} rule ${index}` };
-      }
+function direction(question: Question, toItself: boolean): DirectionVerdict {
+  const steps: TierStep[] = [];
+  const tiers = [
+    () => judgeClusterTier('Admin', question),
+    // A NetworkPolicy can never keep a pod from itself.
+    () => (toItself ? undefined : judgeNetworkPolicies(question)),
+    () => judgeClusterTier('Baseline', question),
+  ];
+  for (const tier of tiers) {
+    const step = tier();
+    if (step === undefined) continue;
+    steps.push(step);
+    if (step.action !== 'Pass') {
+      const ambiguous = steps.some((one) => one.ambiguous === true);
+      return { allowed: step.action === 'Accept', why: step.why, steps, ambiguous };
     }
   }
-  return { allowed: false, why: `no ${type.toLowerCase()} rule of ${selecting.map(policyName).join(', ')} matches` };
+  const { subject, type } = question;
+  const passed = steps.length > 0 ? ` (passed on by ${steps.map(({ why }) => why).join(', ')})` : '';
+  return {
+    allowed: true,
+    why: `default: no policy selects ${partyName(subject)} for ${type.toLowerCase()}${passed}`,
+    steps,
+    ambiguous: steps.some((one) => one.ambiguous === true),
+  };
 }
 
-/** Absent policyTypes mean Ingress, and Egress too if there is an egress section. */
-function policyTypes({ spec }: V1NetworkPolicy): string[] {
-  if (spec?.policyTypes !== undefined && spec.policyTypes.length > 0) return spec.policyTypes;
-  return (spec?.egress ?? []).length > 0 ? ['Ingress', 'Egress'] : ['Ingress'];
+function open(why: string, allowed = true): DirectionVerdict {
+  return { allowed, why, steps: [], ambiguous: false };
 }
 
-function rulesOf({ spec }: V1NetworkPolicy, type: 'Ingress' | 'Egress') {
-  return type === 'Ingress'
-    ? (spec?.ingress ?? []).map((rule) => ({ peers: rule._from ?? [], ports: rule.ports ?? [] }))
-    : (spec?.egress ?? []).map((rule) => ({ peers: rule.to ?? [], ports: rule.ports ?? [] }));
+function isSamePod(one: Party, other: Party): boolean {
+  return isPod(one) && isPod(other) && one.namespace === other.namespace && one.name === other.name;
 }
 
-function peerMatches(
-  { ipBlock, namespaceSelector, podSelector }: V1NetworkPolicyPeer,
-  policy: V1NetworkPolicy,
-  { model, peer }: { readonly model: Model; readonly peer: ModelPod },
-): boolean {
-  if (ipBlock !== undefined) return peer.addresses.some((address) => blockContains(ipBlock, address));
-  const namespaceOk =
-    namespaceSelector === undefined
-      ? peer.namespace === policy.metadata?.namespace
-      : selectorMatches(namespaceSelector, model.namespaces.get(peer.namespace) ?? {});
-  return namespaceOk && (podSelector === undefined || selectorMatches(podSelector, peer.labels));
+function commonFamily(one: Party, other: Party): Family | undefined {
+  return ([4, 6] as const).find(
+    (family) => addressIn(one, family) !== undefined && addressIn(other, family) !== undefined,
+  );
 }
 
-/** A named port is the destination pod's; it can be another number on each pod. */
-function portMatches({ protocol = 'TCP', port, endPort }: V1NetworkPolicyPort, flow: Flow): boolean {
-  if (protocol.toLowerCase() !== flow.protocol) return false;
-  if (port === undefined) return true;
-  if (typeof port === 'string' && !/^\d+$/.test(port)) {
-    return flow.destination.namedPorts[`${flow.protocol}/${port}`] === flow.port;
-  }
-  const first = Number(port);
-  return flow.port >= first && flow.port <= (endPort ?? first);
-}
-
-function policyName({ metadata }: V1NetworkPolicy): string {
-  return `${metadata?.namespace}/${metadata?.name}`;
+export function addressIn(party: Party, family: Family | undefined): string | undefined {
+  const addresses = isPod(party) ? party.addresses : [party.address];
+  return addresses.find((address) => familyOf(address) === family);
 }

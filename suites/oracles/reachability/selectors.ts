@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Label selectors and CIDR blocks by the letter of the API reference; on purpose not the matcher of any other part of the project. */
-import { BlockList, isIPv4 } from 'node:net';
+import { BlockList, isIP, isIPv4 } from 'node:net';
 import type { V1IPBlock, V1LabelSelector } from '@kubernetes/client-node';
 
 /** An empty selector selects everything. */
@@ -27,13 +27,24 @@ export function selectorMatches(selector: V1LabelSelector, labels: Readonly<Reco
   return true;
 }
 
+/** 0 for what is no address. */
+export function familyOf(address: string): 0 | 4 | 6 {
+  return isIP(address) as 0 | 4 | 6;
+}
+
+/** However IPv6 is written. */
+export function sameAddress(one: string, other: string): boolean {
+  const family = familyOf(one);
+  return family !== 0 && contains(`${one}/${family === 4 ? 32 : 128}`, other);
+}
+
 export function blockContains(block: V1IPBlock, address: string): boolean {
   return contains(block.cidr, address) && !(block.except ?? []).some((cidr) => contains(cidr, address));
 }
 
 function contains(cidr: string, address: string): boolean {
   const [network = '', prefix = ''] = cidr.split('/');
-  if (isIPv4(network) !== isIPv4(address)) return false;
+  if (isIP(network) === 0 || isIP(network) !== isIP(address)) return false;
   const family = isIPv4(network) ? 'ipv4' : 'ipv6';
   const list = new BlockList();
   list.addSubnet(network, Number(prefix), family);
