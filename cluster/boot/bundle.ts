@@ -68,7 +68,6 @@ export async function bundle(program: Program): Promise<string | undefined> {
     platform: 'node',
     target: 'node24',
     format: 'esm',
-    keepNames: true,
     metafile: true,
     absWorkingDir: projectDirectory,
     logLevel: 'silent',
