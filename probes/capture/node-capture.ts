@@ -21,7 +21,7 @@ export async function captureOnNode(probe: NodeProbe, filter: string): Promise<N
   if (filter.includes("'")) throw new TypeError(`capture filter with a quote: ${filter}`);
   const file = `/tmp/plumb-${randomBytes(4).toString('hex')}`;
   const start = [
-    `timeout ${secondsMax} tcpdump -Z root -i any -nn -U -s ${snapLengthBytes} -c ${packetsMax} -w ${file}.pcap '${filter}' </dev/null >/dev/null 2>${file}.err &`,
+    `timeout ${secondsMax} tcpdump -Z root -i any -nn -U --immediate-mode -s ${snapLengthBytes} -c ${packetsMax} -w ${file}.pcap '${filter}' </dev/null >/dev/null 2>${file}.err &`,
     `echo $! >${file}.pid`,
     `for turn in $(seq 100); do grep -q 'listening on' ${file}.err && exit 0; sleep 0.05; done`,
     `cat ${file}.err >&2; exit 1`,

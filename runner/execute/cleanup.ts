@@ -40,7 +40,10 @@ export async function cleanUp(kube: KubeClients, scope: CleanupScope): Promise<C
   const spared = scope.runId === undefined && scope.evenLive !== true ? await liveRuns(kube) : new Set<string>();
   const selector = encodeURIComponent(scope.runId === undefined ? runIdLabel : `${runIdLabel}=${scope.runId}`);
   const find = async (): Promise<Labelled[]> =>
-    (await findLabelled(kube, selector, scope.signal)).filter((one) => !spared.has(one.runId));
+    (await findLabelled(kube, selector, scope.signal)).filter(
+      // A server that does not heed the selector would have everything deleted: the label of each object decides.
+      ({ runId }) => runId !== '' && (scope.runId === undefined || runId === scope.runId) && !spared.has(runId),
+    );
 
   const found = await find();
   const namespaces = new Set(found.filter((one) => one.kind === 'Namespace').map((one) => one.name));

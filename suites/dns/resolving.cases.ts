@@ -117,7 +117,7 @@ export const ndots = defineCase(
       const resolved = await pod?.resolve(name, 4);
       const { text } = await capture.stop();
       expect(resolved?.addresses, resolved?.error ?? name).to.deep.equal([addressOf(service)]);
-      expect(/ A\? (\S+)/.exec(text)?.[1], `the first question of ${pod?.description}`).to.equal(first);
+      expect(/ A\? (\S+)/.exec(text)?.[1], `the first question of ${pod?.description} in:\n${text}`).to.equal(first);
     }
   },
 );

@@ -43,10 +43,17 @@ export const lies = {
       for (const version of array(object(body['spec'])['versions']))
         version['schema'] = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
     }),
-  'keeps what custom resources leave behind': () => ({
-    request: ({ method, resource }) =>
-      method === 'DELETE' && resource === 'customresourcedefinitions' ? 'forget' : undefined,
-  }),
+  'keeps kinds whose definition is deleted': () => {
+    let isFirst = true;
+    return {
+      request: ({ method, resource }) => {
+        if (method !== 'DELETE' || resource !== 'customresourcedefinitions' || !isFirst) return;
+        // Only once, so that the clean-up of the run succeeds.
+        isFirst = false;
+        return 'forget';
+      },
+    };
+  },
   'forgets deletions of pods': () => ({
     request: ({ method, resource, name, subresource }) =>
       method === 'DELETE' && resource === 'pods' && name !== undefined && subresource === undefined

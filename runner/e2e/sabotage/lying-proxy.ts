@@ -51,6 +51,9 @@ export interface LyingProxy {
   close(): void;
 }
 
+/** What a case then says proves nothing. */
+export const proxyTrouble = 'the lying proxy could not reach the API server';
+
 interface Upstream {
   readonly server: URL;
   readonly tls: { readonly ca: string; readonly cert: string; readonly key: string };
@@ -70,7 +73,7 @@ export async function startLyingProxy(options: {
   const server = createServer((request, response) => {
     handle(request, response, { upstream, token, lies: options.lies }).catch((error: unknown) => {
       if (!response.headersSent) response.writeHead(502, { 'content-type': 'text/plain' });
-      response.end(`the proxy could not reach the API server: ${String(error)}\n`);
+      response.end(`${proxyTrouble}: ${String(error)}\n`);
     });
   });
   server.on('connection', (socket) => {
@@ -177,7 +180,11 @@ function ask(
   };
   return new Promise((resolve, reject) => {
     const outgoing = httpsRequest(options, resolve);
-    outgoing.on('error', reject);
+    outgoing.on('error', (error: NodeJS.ErrnoException) => {
+      // The server may close a kept connection in the moment in which it is used again; then it has not seen the request.
+      if (outgoing.reusedSocket && error.code === 'ECONNRESET') resolve(ask(request, { call, body, proxying }));
+      else reject(error);
+    });
     outgoing.end(body);
   });
 }

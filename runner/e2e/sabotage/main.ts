@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { fileURLToPath } from 'node:url';
+import { proxyTrouble } from './lying-proxy.ts';
 import { healAll, runUnder, type Outcome } from './prove.ts';
 import { sabotages, type Sabotage } from './sabotages.ts';
 import { bringUp, clusterOf } from './steps.ts';
@@ -58,9 +59,10 @@ async function main(): Promise<number> {
     }
     report(sabotage, outcome, cases);
     for (const id of cases) {
-      const status = outcome.cases.get(id)?.status ?? 'not run';
+      const found = outcome.cases.get(id);
+      const status = found?.error?.message.includes(proxyTrouble) === true ? 'without an answer' : found?.status;
       if (status === 'failed') reddened.set(id, [...(reddened.get(id) ?? []), sabotage.id]);
-      else problems.push(`${sabotage.id} (${sabotage.title}) left ${id} ${status}`);
+      else problems.push(`${sabotage.id} (${sabotage.title}) left ${id} ${status ?? 'not run'}`);
     }
   };
 

@@ -117,7 +117,7 @@ export const sabotages: readonly Sabotage[] = [
   {
     id: 'api-definitions',
     title: 'kinds outlive their definitions',
-    lies: ['keeps what custom resources leave behind'],
+    lies: ['keeps kinds whose definition is deleted'],
     reddens: ['api.custom-resources'],
   },
   {
@@ -178,7 +178,7 @@ export const sabotages: readonly Sabotage[] = [
     id: 'scheduler-placement',
     title: 'affinity, selectors, spread and tolerations are not heeded',
     lies: ['ignores where pods want to be'],
-    reddens: ['scheduler.node-selector', 'scheduler.pod-affinity', 'storage.binding.wait-for-first-consumer'],
+    reddens: ['scheduler.node-selector', 'scheduler.pod-affinity'],
   },
   {
     id: 'scheduler-resources',
