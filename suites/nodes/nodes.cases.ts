@@ -58,7 +58,7 @@ export const lease = defineCase(
         const late = names.filter((name) => !((now.get(name) ?? 0) > (before.get(name) ?? 0)));
         return late.length === 0 ? done(undefined) : pending(`not renewed: ${late.join(', ')}`);
       },
-      { timeoutMs: 35_000, intervalMs: 1_000 },
+      { timeoutMs: 25_000, intervalMs: 1_000 },
     );
   },
 );

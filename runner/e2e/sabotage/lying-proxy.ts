@@ -122,7 +122,7 @@ async function handle(request: IncomingMessage, response: ServerResponse, proxyi
     const answered = lie.request?.(call);
     if (answered === undefined) continue;
     const answer = answered === 'forget' ? await liveObject(call, request, proxying) : answered;
-    for (const other of lies) other.answer?.(call, answer);
+    for (const other of lies.toReversed()) other.answer?.(call, answer);
     send(response, answer);
     return;
   }
@@ -148,7 +148,8 @@ async function handle(request: IncomingMessage, response: ServerResponse, proxyi
     return;
   }
   const answer: Answer = { status: reply.statusCode ?? 502, body: JSON.parse(text.toString()) as Json };
-  for (const lie of lies) lie.answer?.(call, answer);
+  // The last that changed the request is the first to cover it up.
+  for (const lie of lies.toReversed()) lie.answer?.(call, answer);
   send(response, answer);
 }
 

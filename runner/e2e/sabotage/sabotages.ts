@@ -292,7 +292,7 @@ export const sabotages: readonly Sabotage[] = [
   },
   {
     id: 'nodes-frozen-kubelet',
-    title: 'the kubelets are stopped for good under the runs’ eyes',
+    title: 'the kubelet of the control plane is frozen',
     break: [{ in: 'control-plane', component: 'kubelet', to: 'pause' }],
     heal: [{ in: 'control-plane', component: 'kubelet', to: 'cont' }],
     reddens: ['nodes.lease.renewed'],
