@@ -3,7 +3,6 @@
  * A private etcd with an API server on it, ours or upstream's binary, on free ports and in a temporary directory; gone with the benchmark.
  * Our components are started as the embedded cluster starts them: bundled, with the same flags of Node.
  */
-import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
@@ -14,7 +13,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ApiClient, endpointOf, type Endpoint } from './api-client.ts';
 import type { Bench } from './benchmark.ts';
 import { writePki, type Pki } from './pki.ts';
-import { memoryOf, processorSeconds, runChild, startChild, type Child, type Memory } from './processes.ts';
+import { memoryOf, runChild, startChild, type Child, type Memory } from './processes.ts';
 
 export const clusterProgram = [
   process.execPath,
@@ -30,8 +29,8 @@ export interface ControlPlane {
   /** Writes a kubeconfig for another user and returns its path. */
   kubeconfig(user: string, group?: string): Promise<string>;
   memory(): { readonly apiserver: Memory; readonly etcd: Memory };
-  /** Of the API server so far. */
-  processorSeconds(): number;
+  /** Of the API server. */
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -78,7 +77,7 @@ export async function startControlPlane(bench: Bench, binary?: string): Promise<
     etcd,
     kubeconfig: (user, group) => pki.kubeconfig(user, group),
     memory: () => ({ apiserver: memoryOf(apiserver.pid), etcd: memoryOf(etcd.pid) }),
-    processorSeconds: () => processorSeconds(apiserver.pid),
+    pid: apiserver.pid,
     async stop() {
       await apiserver.stop();
       await etcd.stop();
@@ -89,22 +88,30 @@ export async function startControlPlane(bench: Bench, binary?: string): Promise<
 export interface Program {
   readonly command: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Name for CPU profiles; only programs that Node runs can have one. */
+  readonly component?: string;
 }
 
-/** How the embedded cluster starts one of our components, with a CPU profile if one is wanted. */
+/** How the embedded cluster starts one of our components. */
 export async function componentProgram(bench: Bench, component: string): Promise<Program> {
   const text = await runChild(bench, [...clusterProgram, 'command', component]);
   const { command, env } = JSON.parse(text) as Required<Program>;
-  const [node = '', ...rest] = command;
-  if (bench.options.profile === undefined) return { command, env };
-  mkdirSync(bench.options.profile, { recursive: true });
-  const name = `${component}-${randomUUID().slice(0, 8)}.cpuprofile`;
-  const flags = ['--cpu-prof', `--cpu-prof-dir=${bench.options.profile}`, `--cpu-prof-name=${name}`];
-  return { command: [node, ...flags, ...rest], env };
+  return { command, env, component };
 }
 
 export function startProgram(bench: Bench, program: Program, flags: readonly string[]): Promise<Child> {
-  return startChild(bench, [...program.command, ...flags], program.env === undefined ? {} : { env: program.env });
+  const { component, env } = program;
+  const [first = '', ...rest] = program.command;
+  const profiling = component === undefined ? [] : profileFlags(bench, component);
+  return startChild(bench, [first, ...profiling, ...rest, ...flags], env === undefined ? {} : { env });
+}
+
+function profileFlags(bench: Bench, component: string): string[] {
+  const { profile } = bench.options;
+  if (profile === undefined) return [];
+  mkdirSync(profile, { recursive: true });
+  const name = `${component}-${new Date().toISOString().replaceAll(':', '')}.cpuprofile`;
+  return ['--cpu-prof', `--cpu-prof-dir=${profile}`, `--cpu-prof-name=${name}`];
 }
 
 /** A store of its own with TLS; `directory` holds its data. */

@@ -5,6 +5,7 @@
  */
 import { ApiClient, Lines } from './api-client.ts';
 import { loadPod, podName } from './load-objects.ts';
+import { processorSeconds } from './processes.ts';
 import type { LoadOperations, LoadOrder, LoadReply } from './load.ts';
 
 const clients = new Map<string, ApiClient>();
@@ -48,21 +49,21 @@ const handlers: Handlers = {
     return { count: latencies.length, elapsedMs: end - start, latencies };
   },
 
-  async fanOut({ endpoint, namespace, watchers, durationMs, pods }) {
+  async fanOut({ endpoint, namespace, watchers, durationMs, pods, serverPid }) {
     const writer = clientFor(endpoint);
     const path = `/api/v1/namespaces/${namespace}/pods`;
     const { metadata } = await writer.json<{ metadata: { resourceVersion: string } }>('GET', `${path}?limit=1`);
     const watch = `${path}?watch=true&resourceVersion=${metadata.resourceVersion}`;
     const own = Array.from({ length: watchers }, () => new ApiClient(endpoint));
     try {
-      const seen = { events: 0, bytes: 0, last: 0, writes: 0 };
+      const seen = { events: 0, last: 0, writes: 0 };
       const count = (chunk: Buffer): void => {
         // One line is one event; parsing them would measure this client.
         for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, at + 1)) seen.events++;
-        seen.bytes += chunk.length;
         seen.last = performance.now();
       };
       await Promise.all(own.map((client) => client.watch(watch, count)));
+      const processor = processorSeconds(serverPid);
       const start = performance.now();
       await inParallel(workers, async (worker) => {
         for (let turn = worker; performance.now() - start < durationMs; turn += workers) {
@@ -73,7 +74,12 @@ const handlers: Handlers = {
       const deadline = performance.now() + drainLimitMs;
       const lost = (): number => seen.writes * watchers - seen.events;
       while (lost() > 0 && performance.now() < deadline) await pause(5);
-      return { events: seen.events, lost: lost(), bytes: seen.bytes, elapsedMs: seen.last - start };
+      return {
+        events: seen.events,
+        lost: lost(),
+        elapsedMs: seen.last - start,
+        processorSeconds: processorSeconds(serverPid) - processor,
+      };
     } finally {
       for (const client of own) client.close();
     }

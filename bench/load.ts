@@ -24,8 +24,16 @@ export interface LoadOperations {
   };
   /** Watches by many clients, each with a connection of its own, while pods are patched; until the last event has arrived. */
   fanOut: {
-    in: { endpoint: Endpoint; namespace: string; watchers: number; durationMs: number; pods: number };
-    out: { events: number; lost: number; bytes: number; elapsedMs: number };
+    in: {
+      endpoint: Endpoint;
+      namespace: string;
+      watchers: number;
+      durationMs: number;
+      pods: number;
+      /** Process whose processor time is taken from the moment on at which all watch. */
+      serverPid: number;
+    };
+    out: { events: number; lost: number; elapsedMs: number; processorSeconds: number };
   };
   /** From sending a patch to its event, one after the other. */
   watchLatency: {
