@@ -10,7 +10,10 @@ import { messageOf, Problem } from '../problem.ts';
 export async function loadCases(folder: string): Promise<Case[]> {
   const files = globSync('**/*.cases.ts', { cwd: folder }).toSorted();
   if (files.length === 0)
-    throw new Problem(`no case files (*.cases.ts) in ${folder}`, 'The installation is incomplete; install again.');
+    throw new Problem(
+      `no case files (*.cases.ts) in ${folder}`,
+      'Give --suites a folder that holds <area>/<name>.cases.ts. Without --suites the installation is incomplete: install again.',
+    );
   const cases: Case[] = [];
   for (const file of files) {
     const path = join(folder, file);
