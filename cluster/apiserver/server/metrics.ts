@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server's own metrics under upstream's names, so that existing dashboards and the etcd suite read them.
 import { MetricsRegistry } from '../../machinery/metrics.ts';
+import type { Labels } from '../../machinery/metrics.ts';
 import type { EtcdObservation } from '../store/etcd-client.ts';
 import type { Exchange } from './exchange.ts';
 import type { RequestInfo } from './request-info.ts';
@@ -43,18 +44,21 @@ export function createMetrics(version: string): ApiMetrics {
   registry.gauge('kubernetes_build_info', 'Version that the server reports.').set(1, { git_version: version });
   const objects = registry.gauge('apiserver_storage_objects', 'Stored objects by resource.');
   const flying = { mutating: 0, readOnly: 0, WATCH: 0 };
+  const flyingLabels = {
+    mutating: { request_kind: 'mutating' },
+    readOnly: { request_kind: 'readOnly' },
+    WATCH: { verb: 'WATCH' },
+  };
+  const shared = new SharedLabels();
   return {
     registry,
     begin(exchange, info) {
       const verb = info.verb.toUpperCase();
       const kind = verb === 'WATCH' ? 'WATCH' : ['GET', 'LIST'].includes(verb) ? 'readOnly' : 'mutating';
-      const show = () =>
-        kind === 'WATCH'
-          ? watchers.set(flying.WATCH, { verb: 'WATCH' })
-          : inFlight.set(flying[kind], { request_kind: kind });
+      const show = () => (kind === 'WATCH' ? watchers : inFlight).set(flying[kind], flyingLabels[kind]);
       flying[kind] += 1;
       show();
-      const labels = labelsOf(info, verb);
+      const labels = shared.get(labelsOf(info, verb));
       if (kind === 'WATCH') {
         exchange.onClose(() => {
           flying.WATCH -= 1;
@@ -62,7 +66,7 @@ export function createMetrics(version: string): ApiMetrics {
         });
       }
       return () => {
-        requests.add(1, { ...labels, code: String(exchange.status) });
+        requests.add(1, shared.get({ ...labels, code: String(exchange.status) }));
         if (kind !== 'WATCH') {
           flying[kind] -= 1;
           show();
@@ -70,9 +74,24 @@ export function createMetrics(version: string): ApiMetrics {
         }
       };
     },
-    observeEtcd: ({ operation, type, seconds }) => etcd.observe(seconds, { operation, type }),
+    observeEtcd: ({ operation, type, seconds }) => etcd.observe(seconds, shared.get({ operation, type })),
     countObjects: (resource, count) => objects.set(count, { resource }),
   };
+}
+
+/** One object per label set: the registry renders the labels of an object that it knows only once. */
+class SharedLabels {
+  readonly #known = new Map<string, Labels>();
+
+  get(labels: Labels): Labels {
+    const key = Object.values(labels).join('\0');
+    const known = this.#known.get(key);
+    if (known !== undefined) {
+      return known;
+    }
+    this.#known.set(key, labels);
+    return labels;
+  }
 }
 
 function labelsOf(info: RequestInfo, verb: string): Record<string, string> {
