@@ -57,6 +57,14 @@ export async function runUnder(
   underWay.add(heal);
   try {
     await background.perform(cluster, sabotage.break ?? []);
+  } catch (error) {
+    // What was half broken is healed as far as there is something to heal; the first error is the one to tell.
+    await heal().catch(() => undefined);
+    underWay.delete(heal);
+    proxy?.close();
+    throw error;
+  }
+  try {
     return await runCases(proxy?.kubeconfig ?? cluster.kubeconfig, options);
   } finally {
     await heal();

@@ -8,12 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { runUnder, type Outcome } from './prove.ts';
+import { foreignTable } from './sabotages.ts';
 import { clusterOf, type Cluster } from './steps.ts';
 
 const kubeconfig = process.env['PLUMB_E2E_KUBECONFIG'] ?? '';
 const caseId = 'services.cluster-ip.from-pod';
 /** Ends packets to servers of probe pods on their way out of the node, behind the translation of the Service's address. */
-const dropRule = 'chain forward { type filter hook forward priority 50; ip daddr 10.244.0.0/16 tcp dport 8080 drop }';
+const dropRule = 'chain forward { type filter hook forward priority 50; ip daddr 10.244.0.0/16 tcp dport 8080 drop; }';
 
 describe('a data path that is broken in one node', function () {
   this.timeout(90_000);
@@ -25,14 +26,7 @@ describe('a data path that is broken in one node', function () {
     if (kubeconfig === '') this.skip();
     folder = mkdtempSync(join(tmpdir(), 'plumb-sabotage-e2e-'));
     cluster = await clusterOf(kubeconfig);
-    outcome = await runUnder(
-      {
-        break: [{ in: 'last-worker', script: `nft 'table inet sabotage { ${dropRule} }'` }],
-        heal: [{ in: 'last-worker', script: 'nft delete table inet sabotage' }],
-      },
-      cluster,
-      { cases: [caseId], results: folder },
-    );
+    outcome = await runUnder(foreignTable(dropRule, 'last-worker'), cluster, { cases: [caseId], results: folder });
   });
   after(() => {
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true });

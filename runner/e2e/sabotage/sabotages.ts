@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Ways to break a cluster, as data, and the cases that must then be red. Together they redden every case of `suites/`. */
 import type { LieName } from './lies.ts';
-import type { Step } from './steps.ts';
+import type { Step, Where } from './steps.ts';
 
 export interface Sabotage {
   readonly id: string;
@@ -16,10 +16,10 @@ export interface Sabotage {
 }
 
 /** Rules of nobody's: a table beside those of the cluster's components. */
-function foreignTable(rules: string): Pick<Sabotage, 'break' | 'heal'> {
+export function foreignTable(rules: string, where: Where = 'workers'): Pick<Sabotage, 'break' | 'heal'> {
   return {
-    break: [{ in: 'workers', script: `nft -f - <<'END'\ntable inet sabotage {\n${rules}\n}\nEND` }],
-    heal: [{ in: 'workers', script: 'nft delete table inet sabotage' }],
+    break: [{ in: where, script: `nft -f - <<'END'\ntable inet sabotage {\n${rules}\n}\nEND` }],
+    heal: [{ in: where, script: 'nft delete table inet sabotage' }],
   };
 }
 
@@ -37,7 +37,7 @@ function throughLyingDns(manner: 'wrong' | 'remembers'): Pick<Sabotage, 'break' 
         in: 'workers',
         script: `nft -f - <<'END'
 table ip sabotage {
-  chain prerouting { type nat hook prerouting priority -150; ip daddr ${dnsService} udp dport 53 redirect to :10053 }
+  chain prerouting { type nat hook prerouting priority -150; ip daddr ${dnsService} udp dport 53 redirect to :10053; }
 }
 END`,
       },
@@ -253,10 +253,16 @@ export const sabotages: readonly Sabotage[] = [
     reddens: ['network-policy.table.(allow-all-ingress|union)'],
   },
   {
-    id: 'storage-classes',
-    title: 'binding modes and reclaim policies are mixed up',
-    lies: ['mixes up binding modes', 'mixes up reclaim policies'],
-    reddens: ['storage.binding.(wait-for-first-consumer|immediate)', 'storage.reclaim.(delete|retain)'],
+    id: 'storage-binding',
+    title: 'binding modes are mixed up',
+    lies: ['mixes up binding modes'],
+    reddens: ['storage.binding.(wait-for-first-consumer|immediate)'],
+  },
+  {
+    id: 'storage-reclaim',
+    title: 'reclaim policies are mixed up',
+    lies: ['mixes up reclaim policies'],
+    reddens: ['storage.reclaim.(delete|retain)'],
   },
   {
     id: 'storage-empty',
@@ -314,41 +320,41 @@ export const sabotages: readonly Sabotage[] = [
     id: 'path-hairpin',
     title: 'packets that come back to their sender are dropped',
     ...foreignTable(
-      `chain forward { type filter hook forward priority -50; ip saddr . ip daddr { ${hairpins} } drop }`,
+      `chain forward { type filter hook forward priority -50; ip saddr . ip daddr { ${hairpins} } drop; }`,
     ),
     reddens: ['services.cluster-ip.hairpin'],
   },
   {
     id: 'path-masquerade',
     title: 'every source address is replaced by the node’s',
-    ...foreignTable('chain postrouting { type nat hook postrouting priority 50; ip daddr 10.244.0.0/16 masquerade }'),
+    ...foreignTable('chain postrouting { type nat hook postrouting priority 50; ip daddr 10.244.0.0/16 masquerade; }'),
     reddens: ['services.cluster-ip.from-pod', 'services.external-traffic-policy.local'],
   },
   {
     id: 'path-rejections',
     title: 'refusals never come back',
     ...foreignTable(
-      'chain output { type filter hook output priority -50; ip daddr 10.244.0.0/16 tcp flags rst drop; ip daddr 10.244.0.0/16 icmp type destination-unreachable drop }',
+      'chain output { type filter hook output priority -50; ip daddr 10.244.0.0/16 tcp flags rst drop; ip daddr 10.244.0.0/16 icmp type destination-unreachable drop; }',
     ),
     reddens: ['services.no-endpoints.rejects'],
   },
   {
     id: 'path-one-port',
     title: 'one port of all pods is closed by a foreign rule',
-    ...foreignTable('chain forward { type filter hook forward priority -50; tcp dport 8081 drop }'),
+    ...foreignTable('chain forward { type filter hook forward priority -50; tcp dport 8081 drop; }'),
     reddens: ['network-policy.table.no-policy', 'services.target-port.named'],
   },
   {
     id: 'dns-tcp',
     title: 'DNS over TCP is dropped',
-    ...foreignTable('chain forward { type filter hook forward priority -50; tcp dport 53 drop }'),
+    ...foreignTable('chain forward { type filter hook forward priority -50; tcp dport 53 drop; }'),
     reddens: ['dns.transport.tcp'],
   },
   {
     id: 'dns-one-server',
     title: 'answers of one DNS server are lost at times',
     ...foreignTable(
-      'chain forward { type filter hook forward priority -50; udp sport 53 ip daddr 10.244.0.0/16 numgen inc mod 3 0 drop }',
+      'chain forward { type filter hook forward priority -50; udp sport 53 ip daddr 10.244.0.0/16 numgen inc mod 3 0 drop; }',
     ),
     reddens: ['dns.servers.each'],
   },
@@ -408,7 +414,7 @@ export const sabotages: readonly Sabotage[] = [
         in: 'control-plane',
         script: `nft -f - <<'END'
 table ip sabotage {
-  chain output { type nat hook output priority -150; meta skuid != 64981 ip daddr 127.0.0.1 tcp dport 2381 redirect to :12381 }
+  chain output { type nat hook output priority -150; meta skuid != 64981 ip daddr 127.0.0.1 tcp dport 2381 redirect to :12381; }
 }
 END`,
       },
