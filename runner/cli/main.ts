@@ -18,7 +18,9 @@ const modules: readonly { readonly verbs: readonly string[]; readonly load: () =
   { verbs: ['report'], load: () => import('./report.ts') },
   { verbs: ['results'], load: () => import('./results.ts') },
   { verbs: ['diff'], load: () => import('./diff.ts') },
+  { verbs: ['policy'], load: () => import('./policy.ts') },
   { verbs: ['cleanup'], load: () => import('./cleanup.ts') },
+  { verbs: ['pcap'], load: () => import('./pcap.ts') },
 ];
 
 enableCompileCache();

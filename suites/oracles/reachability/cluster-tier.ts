@@ -32,7 +32,7 @@ export function judgeClusterTier(tier: 'Admin' | 'Baseline', question: Question)
     if (found === undefined) continue;
     const equals = applying.slice(index + 1).filter(({ spec }) => spec.priority === policy.spec.priority);
     const ambiguous = equals.some((other) => (firstMatch(other, question)?.action ?? found.action) !== found.action);
-    return { tier, ...found, ...(ambiguous && { ambiguous }) };
+    return { tier, ...found, policies: [nameOf(policy)], ...(ambiguous && { ambiguous }) };
   }
   return undefined;
 }

@@ -91,6 +91,8 @@ export interface TierStep {
   readonly action: 'Accept' | 'Deny' | 'Pass';
   /** `x/allow-b ingress rule 0`, `no ingress rule of x/deny matches`. */
   readonly why: string;
+  /** The policy whose rule decided, or all that have none that matches: `x/deny`, or a cluster policy's name. */
+  readonly policies: readonly string[];
   /** Policies of one priority disagree here, and the API leaves it to the implementation which of them wins. */
   readonly ambiguous?: boolean;
 }

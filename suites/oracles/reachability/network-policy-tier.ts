@@ -19,16 +19,25 @@ export function judgeNetworkPolicies(question: Question): TierStep | undefined {
   );
   if (selecting.length === 0) return undefined;
   if (isOwnNode(question))
-    return { tier, action: 'Accept', why: `a pod and its own node ${subject.node} always reach each other` };
+    return {
+      tier,
+      action: 'Accept',
+      why: `a pod and its own node ${subject.node} always reach each other`,
+      policies: [],
+    };
   const word = type.toLowerCase();
   for (const policy of selecting) {
     for (const [index, rule] of rulesOf(policy, type).entries()) {
       const peerOk = rule.peers.length === 0 || rule.peers.some((one) => peerMatches(one, policy, question));
       const portOk = rule.ports.length === 0 || rule.ports.some((port) => portMatches(port, flow));
-      if (peerOk && portOk) return { tier, action: 'Accept', why: `${policyName(policy)} ${word} rule ${index}` };
+      if (peerOk && portOk) {
+        const name = policyName(policy);
+        return { tier, action: 'Accept', why: `${name} ${word} rule ${index}`, policies: [name] };
+      }
     }
   }
-  return { tier, action: 'Deny', why: `no ${word} rule of ${selecting.map(policyName).join(', ')} matches` };
+  const names = selecting.map(policyName);
+  return { tier, action: 'Deny', why: `no ${word} rule of ${names.join(', ')} matches`, policies: names };
 }
 
 /** Absent policyTypes mean Ingress, and Egress too if there is an egress section. */
