@@ -41,7 +41,9 @@ export const watchSeesAll = defineCase(
     // An object that stops matching leaves the watch as if it were deleted.
     await t.kube.core.replaceNamespacedConfigMap({ name: 'one', namespace, body: put('one', '4', {}) });
     const expected = ['ADDED one 0', 'MODIFIED one 1', 'MODIFIED one 2', 'MODIFIED one 3', 'DELETED one'];
-    await t.waitFor('all five events', async () => (seen.length >= 5 ? done(undefined) : pending(seen.join('; '))));
+    await t.waitFor('all five events', async () => (seen.length >= 5 ? done(undefined) : pending(seen.join('; '))), {
+      timeoutMs: 20_000,
+    });
     stop.abort();
     await watching;
     // Which state a leaving object is shown in is not promised.
@@ -305,10 +307,14 @@ export const customResources = defineCase(
     );
     expect(columns).to.deep.equal(['Name', 'Depth', 'Age']);
     await t.kube.apiextensions.deleteCustomResourceDefinition({ name: `plumbs.${group}` });
-    await t.waitFor('the kind to be gone with its definition', async () => {
-      const { status } = await t.kube.request({ path: `${collection}/right` });
-      return status === 404 ? done(undefined) : pending(`status ${status}`);
-    });
+    await t.waitFor(
+      'the kind to be gone with its definition',
+      async () => {
+        const { status } = await t.kube.request({ path: `${collection}/right` });
+        return status === 404 ? done(undefined) : pending(`status ${status}`);
+      },
+      { timeoutMs: 20_000 },
+    );
   },
 );
 
