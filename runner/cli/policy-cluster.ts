@@ -35,7 +35,8 @@ export async function documentsOfCluster(flags: {
         'Use a kubeconfig whose user may list pods, nodes, namespaces, services, endpointslices and networkpolicies.',
       );
     }
-    return toDocuments(body, target.server);
+    // Where an object stands in a list says nothing to anybody.
+    return toDocuments(body, target.server).map((one) => ({ ...one, origin: target.server }));
   };
   try {
     return (await Promise.all([...lists, clusterPolicies].map(list))).flat();

@@ -68,7 +68,9 @@ export function policyInput(documents: readonly SourceDocument[]): PolicyInput {
   };
   const declared = shapes.flatMap(({ spec }) => containerPorts(spec)).map(({ protocol, port }) => ({ protocol, port }));
   const notes =
-    assume.count() === 0 ? [] : [`addresses that the files do not give were assumed, as many as ${assume.count()}`];
+    assume.count() === 0
+      ? []
+      : [`pods and Services without an address yet: ${assume.count()}; addresses were assumed for them`];
   return {
     model,
     servedPorts: [...new Map(declared.map((one) => [`${one.port}/${one.protocol}`, one])).values()].toSorted(
