@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+/** TCP (RFC 9293) with its options, and what runs over well-known ports of it. */
+import { printLine, printText } from './application-text.ts';
+import { rightChecksum, transportChecksum } from './checksum.ts';
+import { printDns } from './dns.ts';
+import { printEndpoints } from './endpoints.ts';
+import type { Printing } from './printing.ts';
+import { protocols } from './protocols.ts';
+
+const flagNames = [
+  [0x01, 'F'],
+  [0x02, 'S'],
+  [0x04, 'R'],
+  [0x08, 'P'],
+  [0x10, '.'],
+  [0x20, 'U'],
+  [0x40, 'E'],
+  [0x80, 'W'],
+] as const;
+
+const httpPorts = new Set([80, 8080, 3128]);
+
+export function printTcp(p: Printing, at: number, length: number): void {
+  p.protocol = 'tcp';
+  if (at + 4 > p.end) {
+    if (p.family === 4) {
+      p.ip4(p.addresses);
+      p.text(' > ');
+      p.ip4(p.addresses + 4);
+      p.text(': ');
+    }
+    p.need(at, 4);
+  }
+  const from = p.u16(at);
+  const to = p.u16(at + 2);
+  printEndpoints(p, from, to);
+  p.need(at, 20);
+  const headerLength = (p.u8(at + 12) >> 4) * 4;
+  if (headerLength < 20) {
+    p.text(` [bad hdr length ${headerLength} - too short, < 20]`);
+    return;
+  }
+  let sequence = p.u32(at + 4);
+  let acknowledgement = p.u32(at + 8);
+  const window = p.u16(at + 14);
+  const urgent = p.u16(at + 18);
+  const flags = p.u16(at + 12) & 0xff;
+  p.text('Flags [');
+  p.bits(flags, flagNames, '');
+  p.char(0x5d);
+  p.streams.numbers(p, at, { flags, sequence, acknowledgement });
+  const { sequenceBase, acknowledgementBase } = p.streams;
+  sequence = (sequence - sequenceBase) >>> 0;
+  acknowledgement = (acknowledgement - acknowledgementBase) >>> 0;
+  if (headerLength > length) {
+    p.text(` [bad hdr length ${headerLength} - too long, > ${length}]`);
+    return;
+  }
+  if (p.options.verbosity > 0 && !p.fragmented && at + length <= p.end) {
+    const sum = transportChecksum(p, { at, length, protocol: protocols.tcp });
+    const field = p.u16(at + 16);
+    p.text(', cksum 0x');
+    p.hex(field, 4);
+    if (sum === 0) p.text(' (correct)');
+    else {
+      p.text(' (incorrect -> 0x');
+      p.hex(rightChecksum(sum, field), 4);
+      p.char(0x29);
+    }
+  }
+  const payload = length - headerLength;
+  if (p.options.verbosity > 1 || payload > 0 || (flags & 7) !== 0) {
+    p.text(', seq ');
+    p.number(sequence);
+    if (payload > 0) {
+      p.char(0x3a);
+      p.number((sequence + payload) >>> 0);
+    }
+  }
+  if ((flags & 0x10) !== 0) {
+    p.text(', ack ');
+    p.number(acknowledgement);
+  }
+  p.text(', win ');
+  p.number(window);
+  if ((flags & 0x20) !== 0) {
+    p.text(', urg ');
+    p.number(urgent);
+  }
+  if (headerLength > 20) {
+    p.text(', options [');
+    printOptions(p, { at: at + 20, length: headerLength - 20, acknowledgementBase });
+    p.char(0x5d);
+  }
+  p.text(', length ');
+  p.number(payload);
+  if (payload > 0) printPayload(p, { at: at + headerLength, length: payload, flags, from, to });
+}
+
+interface Options {
+  readonly at: number;
+  readonly length: number;
+  readonly acknowledgementBase: number;
+}
+
+function printOptions(p: Printing, { at: start, length, acknowledgementBase }: Options): void {
+  let at = start;
+  const end = start + length;
+  while (at < end) {
+    if (at > start) p.char(0x2c);
+    const kind = p.u8(at);
+    if (kind === 0) {
+      p.text('eol');
+      return;
+    }
+    if (kind === 1) {
+      p.text('nop');
+      at++;
+      continue;
+    }
+    const size = at + 1 < end ? p.u8(at + 1) : 0;
+    const whole = size >= 2 && at + size <= end;
+    printOptionName(p, kind);
+    if (!whole) {
+      p.text('[bad opt]');
+      return;
+    }
+    p.closeCut = '>';
+    if (kind !== 5) p.need(at, size);
+    if (!printOptionValue(p, { kind, at, size, acknowledgementBase })) {
+      p.text('[bad opt]');
+      return;
+    }
+    p.closeCut = '';
+    at += size;
+  }
+}
+
+const optionNames: Readonly<Record<number, string>> = {
+  2: 'mss',
+  3: 'wscale',
+  4: 'sackOK',
+  5: 'sack',
+  6: 'echo',
+  7: 'echoreply',
+  8: 'TS',
+  11: 'cc',
+  12: 'ccnew',
+  13: 'ccecho',
+  19: 'md5',
+  20: 'scps',
+  28: 'uto',
+  29: 'tcp-ao',
+  30: 'mptcp',
+  34: 'tfo',
+  254: 'exp',
+};
+
+function printOptionName(p: Printing, kind: number): void {
+  p.text(optionNames[kind] ?? `unknown-${kind}`);
+}
+
+interface Option {
+  readonly kind: number;
+  readonly at: number;
+  readonly size: number;
+  readonly acknowledgementBase: number;
+}
+
+/** false: the option has not the length that its kind has. */
+function printOptionValue(p: Printing, { kind, at, size, acknowledgementBase }: Option): boolean {
+  switch (kind) {
+    case 2:
+      if (size !== 4) return false;
+      p.char(0x20);
+      p.number(p.u16(at + 2));
+      return true;
+    case 3:
+      if (size !== 3) return false;
+      p.char(0x20);
+      p.number(p.u8(at + 2));
+      return true;
+    case 4:
+      return size === 2;
+    case 5:
+      if ((size - 2) % 8 !== 0 || size === 2) return false;
+      p.char(0x20);
+      p.number((size - 2) / 8);
+      p.char(0x20);
+      p.need(at, size);
+      for (let block = at + 2; block < at + size; block += 8) {
+        p.char(0x7b);
+        p.number((p.u32(block) - acknowledgementBase) >>> 0);
+        p.char(0x3a);
+        p.number((p.u32(block + 4) - acknowledgementBase) >>> 0);
+        p.char(0x7d);
+      }
+      return true;
+    case 8:
+      if (size !== 10) return false;
+      p.text(' val ');
+      p.number(p.u32(at + 2));
+      p.text(' ecr ');
+      p.number(p.u32(at + 6));
+      return true;
+    case 6:
+    case 7:
+    case 11:
+    case 12:
+    case 13:
+      if (size !== 6) return false;
+      p.text(` ${p.u32(at + 2)}`);
+      return true;
+    case 19:
+      if (size !== 18) return false;
+      p.char(0x20);
+      p.text('shared secret not supplied with -M, digest ');
+      p.hexOctets(at + 2, 16);
+      return true;
+    case 28:
+      if (size !== 4) return false;
+      p.text(` 0x${p.u16(at + 2).toString(16)}`);
+      return true;
+    case 34:
+      p.text(size === 2 ? ' cookiereq' : ' cookie ');
+      p.hexOctets(at + 2, size - 2);
+      return true;
+    default:
+      if (size > 2) p.text(' 0x');
+      p.hexOctets(at + 2, size - 2);
+      return true;
+  }
+}
+
+interface Payload {
+  readonly at: number;
+  readonly length: number;
+  readonly flags: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+function printPayload(p: Printing, { at, length, flags, from, to }: Payload): void {
+  if ((flags & 4) !== 0 && p.options.verbosity > 0) {
+    // A reset may carry the reason as text.
+    printResetReason(p, at, length);
+    return;
+  }
+  if (from === 22 || to === 22) printSsh(p, at, length);
+  else if (httpPorts.has(from) || httpPorts.has(to)) printText(p, { at, length, name: 'http', commands: true });
+  else if (from === 53 || to === 53) {
+    if (length > 2) printDns(p, { at: at + 2, length: length - 2, tcp: true });
+  } else if (from === 21 || to === 21) printText(p, { at, length, name: 'ftp', commands: false });
+  else if (from === 25 || to === 25) printText(p, { at, length, name: 'smtp', commands: false });
+}
+
+function printResetReason(p: Printing, at: number, length: number): void {
+  p.text(' [RST');
+  const shown = Math.min(length, 80);
+  p.text(shown < length ? '+ ' : ' ');
+  for (let index = 0; index < shown; index++) {
+    p.visible(p.u8(at + index));
+  }
+  p.char(0x5d);
+}
+
+/** Only the line with the version is text; everything later is encrypted. */
+function printSsh(p: Printing, at: number, length: number): void {
+  if (p.u8(at) === 0x53 && p.data.toString('latin1', at, Math.min(at + 4, p.end)) === 'SSH-')
+    printLine(p, { at, end: at + length, before: ': SSH: ', name: 'ssh' });
+}
