@@ -3,16 +3,15 @@
 import { filterPlugin, SCORE_MAX, scorePlugin } from '../framework.ts';
 import type { NodeInfo, PodInfo } from '../framework.ts';
 
-export const nodeResourcesFit = filterPlugin<true>({
+export const nodeResourcesFit = filterPlugin<readonly (readonly [string, number])[]>({
   name: 'NodeResourcesFit',
   events: ['node-added', 'node-allocatable', 'pod-deleted'],
-  preFilter: () => ({ state: true }),
-  filter: (_state, pod, node) => {
+  preFilter: (pod) => ({ state: Object.entries(pod.requests).filter(([, wanted]) => wanted > 0) }),
+  filter: (requests, _pod, node) => {
     const reasons: string[] = [];
     let permanent = false;
     if (node.pods.length + 1 > (node.allocatable['pods'] ?? 0)) reasons.push('Too many pods');
-    for (const [name, wanted] of Object.entries(pod.requests)) {
-      if (wanted === 0) continue;
+    for (const [name, wanted] of requests) {
       const allocatable = node.allocatable[name] ?? 0;
       if (wanted > allocatable - (node.requested[name] ?? 0)) reasons.push(`Insufficient ${name}`);
       // What exceeds the whole node is not cured by removing pods.
