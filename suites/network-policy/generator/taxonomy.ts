@@ -217,11 +217,11 @@ function conflictCases(direction: Direction): PolicyCase[] {
     },
     {
       id: 'block-in-block',
-      value: [on('all', { peers: [block('$(z/c)/0')] }), on('half', { peers: [block('$(z/c)/1')] })],
+      value: [on('wide', { peers: [block('$(z/c)/24')] }), on('narrow', { peers: [block('$(z/c)')] })],
     },
     {
       id: 'block-in-except',
-      value: [on('outer', { peers: [block('$(z/c)/0', '$(z/c)/31')] }), on('inner', { peers: [block('$(z/c)')] })],
+      value: [on('outer', { peers: [block('$(z/c)/0', '$(z/c)/24')] }), on('inner', { peers: [block('$(z/c)')] })],
     },
     {
       id: 'deny-at-other-end',
