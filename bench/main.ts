@@ -10,10 +10,11 @@ import { clusterUp } from './cluster-up.ts';
 import { busyWarning, machine, sampleLoad } from './machine.ts';
 import { podStart } from './pod-start.ts';
 import { policyMatrix } from './policy-matrix.ts';
+import { pcap } from './pcap.ts';
 import { Recording, table, type BenchmarkResult, type Document } from './report.ts';
 import { scheduler } from './scheduler.ts';
 
-const benchmarks: readonly Benchmark[] = [clusterUp, podStart, api, scheduler, policyMatrix];
+const benchmarks: readonly Benchmark[] = [clusterUp, podStart, api, scheduler, policyMatrix, pcap];
 
 const usage = `npm run bench -- NAME... [options]
 

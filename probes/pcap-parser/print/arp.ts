@@ -48,7 +48,7 @@ export function printArp(p: Printing, at: number, length: number): void {
   const targetHardware = sender + protocolLength;
   const target = targetHardware + hardwareLength;
   p.text(operations[operation] ?? `Unknown (${operation})`);
-  if (operation in operations) p.char(0x20);
+  p.char(0x20);
   switch (operation) {
     case 1:
       p.text('who-has ');

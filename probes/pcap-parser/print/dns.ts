@@ -95,6 +95,8 @@ const typeNames: Readonly<Record<number, string>> = {
   253: 'MAILB',
   254: 'MAILA',
   255: 'ANY',
+  256: 'URI',
+  257: 'CAA',
 };
 const classNames: Readonly<Record<number, string>> = { 1: 'IN', 2: 'CSNET', 3: 'CHAOS', 4: 'HS', 255: 'ANY' };
 

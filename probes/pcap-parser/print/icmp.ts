@@ -30,7 +30,6 @@ export function printIcmp(p: Printing, at: number, length: number): void {
   const begin = p.length;
   p.text('ICMP ');
   try {
-    p.need(at, 8);
     printMessage(p, { type, code, at });
   } catch (error) {
     // What was cut is shown whole or not at all.

@@ -76,21 +76,14 @@ function printHeaders(p: Printing, start: { readonly at: number; readonly next: 
   for (;;) {
     if (next === 0 || next === 60 || next === 43) {
       showAddresses();
-      const name = next === 0 ? 'HBH' : next === 60 ? 'DSTOPT' : 'srcrt';
+      const name = next === 0 ? 'HBH' : 'DSTOPT';
       p.protocol = next === 0 ? 'hbh' : next === 60 ? 'dstopt' : 'rt6';
       const size = (p.u8(at + 1) + 1) * 8;
-      if (next === 43) p.text(`${name} (len=${p.u8(at + 1)}, type=${p.u8(at + 2)}, segleft=${p.u8(at + 3)}`);
-      else p.text(`${name} `);
-      if (next === 43) {
-        if (p.u8(at + 2) === 0 || p.u8(at + 2) === 2) {
-          p.text(', rsv=0x0');
-          for (let address = at + 8, index = 0; address + 16 <= at + size; address += 16, index++) {
-            p.text(`, [${index}]`);
-            p.ip6(address);
-          }
-        }
-        p.text(') ');
-      } else if (p.options.verbosity > 0) printOptions(p, at + 2, size - 2);
+      if (next === 43) printRouting(p, at, size);
+      else {
+        p.text(`${name} `);
+        if (p.options.verbosity > 0) printOptions(p, at + 2, size - 2);
+      }
       next = p.u8(at);
       at += size;
       left -= size;
@@ -123,6 +116,19 @@ function printHeaders(p: Printing, start: { readonly at: number; readonly next: 
     p.carried.transport(p, { protocol: next, at, length: left, fragmented });
     return;
   }
+}
+
+/** Types 0 and 2 hold addresses only, 4 is segment routing. */
+function printRouting(p: Printing, at: number, size: number): void {
+  const type = p.u8(at + 2);
+  p.text(`RT6 (len=${p.u8(at + 1)}, type=${type}${type === 0 ? ' [Deprecated]' : ''}, segleft=${p.u8(at + 3)}`);
+  if (type === 4) p.text(`, last-entry=${p.u8(at + 4)}, tag=${p.u16(at + 6).toString(16)}`);
+  if (type === 0 || type === 2 || type === 4)
+    for (let address = at + 8, index = 0; address + 16 <= at + size; address += 16, index++) {
+      p.text(`, [${index}]`);
+      p.ip6(address);
+    }
+  p.text(') ');
 }
 
 function printOptions(p: Printing, from: number, length: number): void {
