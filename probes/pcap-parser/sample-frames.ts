@@ -138,6 +138,13 @@ const question = dnsQuestion(4711, 0x0100, 'web.default.svc.cluster.local');
 const quoted = ip4(udp(Buffer.alloc(8), 5353, 9999), { protocol: 17 });
 const inner = ethernet(0x0800, ip4(icmp(8, 0, hex('0001 0001 6162636465666768')), { protocol: 1 }));
 
+const dhcp = Buffer.concat([
+  hex('01 01 06 00 12345678 0000 8000 00000000 00000000 00000000 00000000 020000000001'),
+  Buffer.alloc(10 + 64 + 128),
+  hex('63825363 35 01 03 32 04 0af40102 36 04 0af40101 3d 07 01 020000000001 33 04 00000e10 37 05 01 03 06 0f 1a'),
+  hex('0c 03 776562 ff'),
+]);
+
 const overIp4 = (payload: Uint8Array, protocol: number): Buffer => ethernet(0x0800, ip4(payload, { protocol }));
 const back = { from: '10.244.2.3', to: '10.244.1.2' };
 
@@ -197,6 +204,8 @@ export const frames: readonly (readonly [name: string, frame: Buffer])[] = [
   ['all flags', overIp4(tcp(Buffer.alloc(3), { flags: 255 }), 6)],
   ['UDP', overIp4(udp(Buffer.alloc(32, 0x41), 40_000, 9000), 17)],
   ['empty UDP', overIp4(udp(Buffer.alloc(0), 40_000, 9000), 17)],
+  ['UDP with a wrong checksum', overIp4(hex('9c40 2328 000a 1234 4142'), 17)],
+  ['DHCP request', overIp4(udp(dhcp, 68, 67), 17)],
   ['DNS question', overIp4(udp(question, 40_001, 53), 17)],
   ['DNS AAAA', overIp4(udp(dnsQuestion(4712, 0x0100, 'kubernetes.default', 28), 40_001, 53), 17)],
   [

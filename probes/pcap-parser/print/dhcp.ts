@@ -92,7 +92,14 @@ const options: Readonly<Record<number, readonly [name: string, form: Form]>> = {
   59: ['RB', 'seconds'],
   60: ['Vendor-Class', 'quoted'],
   61: ['Client-ID', 'client'],
-  119: ['Domain-Search', 'text'],
+  66: ['TFTP', 'quoted'],
+  67: ['BF', 'quoted'],
+  40: ['YD', 'quoted'],
+  41: ['YS', 'addresses'],
+  100: ['POSIX-TZ', 'quoted'],
+  101: ['TZ-Name', 'quoted'],
+  150: ['TFTP-Server-Address', 'addresses'],
+  161: ['MUD-URL', 'quoted'],
   121: ['Classless-Static-Route', 'text'],
 };
 

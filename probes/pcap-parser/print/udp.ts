@@ -45,9 +45,11 @@ function printAddresses(p: Printing): void {
 }
 
 function printChecksum(p: Printing, at: number, length: number): void {
+  // Over IPv4 checksums are shown with -vv only, for a sender need not make one.
+  if (p.family === 4 && p.options.verbosity < 2) return;
   const field = p.u16(at + 6);
   if (p.family === 4 && field === 0) {
-    if (p.options.verbosity > 1) p.text('[no cksum] ');
+    p.text('[no cksum] ');
     return;
   }
   if (at + length > p.end) return;
