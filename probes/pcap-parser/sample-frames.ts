@@ -206,6 +206,17 @@ export const frames: readonly (readonly [name: string, frame: Buffer])[] = [
   ['empty UDP', overIp4(udp(Buffer.alloc(0), 40_000, 9000), 17)],
   ['UDP with a wrong checksum', overIp4(hex('9c40 2328 000a 1234 4142'), 17)],
   ['DHCP request', overIp4(udp(dhcp, 68, 67), 17)],
+  [
+    'DNS question with EDNS',
+    overIp4(
+      udp(
+        Buffer.concat([question.subarray(0, 10), word(1), question.subarray(12), hex('00 0029 1000 00000000 0000')]),
+        40_001,
+        53,
+      ),
+      17,
+    ),
+  ],
   ['DNS question', overIp4(udp(question, 40_001, 53), 17)],
   ['DNS AAAA', overIp4(udp(dnsQuestion(4712, 0x0100, 'kubernetes.default', 28), 40_001, 53), 17)],
   [
@@ -278,6 +289,10 @@ export const frames: readonly (readonly [name: string, frame: Buffer])[] = [
   ['VXLAN', overIp4(udp(Buffer.concat([hex('08000000 00002a00'), inner]), 50_000, 4789), 17)],
   ['VXLAN on its old port', overIp4(udp(Buffer.concat([hex('08000000 00000100'), inner]), 50_000, 8472), 17)],
   ['Geneve', overIp4(udp(Buffer.concat([hex('00006558 00002a00'), inner]), 50_000, 6081), 17)],
+  [
+    'Geneve with an option',
+    overIp4(udp(Buffer.concat([hex('02006558 00002a00 01320181 11223344'), inner]), 50_000, 6081), 17),
+  ],
   ['GRE', overIp4(Buffer.concat([hex('20000800 00000005'), ip4(udp(Buffer.alloc(4), 7, 8), { protocol: 17 })]), 47)],
   ['IPIP', overIp4(ip4(udp(Buffer.alloc(4), 7, 8), { protocol: 17 }), 4)],
   ['6in4', overIp4(ip6(udp(Buffer.alloc(4), 7, 8), 17), 41)],

@@ -156,7 +156,7 @@ export function printDns(p: Printing, { at, length, tcp, multicast = false }: Dn
       if (count > 0) p.char(0x2c);
       next = printQuestion(p, next, reader);
     }
-    if (p.options.verbosity > 0) {
+    if (p.options.verbosity > 1) {
       next = printRecords(p, { at: next, count: counts[1], before: '' }, reader);
       next = printRecords(p, { at: next, count: counts[2], before: ' ns:' }, reader);
       printRecords(p, { at: next, count: counts[3], before: ' ar:' }, reader);

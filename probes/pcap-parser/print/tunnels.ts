@@ -83,8 +83,9 @@ function printGeneveOptions(p: Printing, from: number, length: number): void {
     p.text(`class ${name} (0x${group.toString(16)}) type 0x${type.toString(16)}`);
     if ((type & 0x80) !== 0) p.text('(C)');
     p.text(` len ${size}`);
-    if (size > 4) p.text(' data');
-    for (let word = at + 4; word < at + size; word += 4) p.text(` ${p.u32(word).toString(16).padStart(8, '0')}`);
+    if (size > 4 && p.options.verbosity > 1) p.text(' data');
+    for (let word = at + 4; p.options.verbosity > 1 && word < at + size; word += 4)
+      p.text(` ${p.u32(word).toString(16).padStart(8, '0')}`);
     at += size;
   }
 }
