@@ -168,7 +168,10 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
       hosts.delete(host);
     });
     await host.connect({ timeoutMs: agentTimeoutMs, signal: owner.signal });
-    return podProber({ kubeConfig, host, pod, ...owner });
+    // The case's own signal is aborted when its body has ended; the failing flow is looked at again after that.
+    const from = podProber({ kubeConfig, host, pod, signal, note: ignoreAttempt });
+    const note = (attempt: MadeAttempt): void => owner.note({ ...attempt, from });
+    return podProber({ kubeConfig, host, pod, signal: owner.signal, note });
   };
 
   const forCase = (scope: ProbeScope): CaseProbes => {

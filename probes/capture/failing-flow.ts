@@ -59,7 +59,7 @@ export async function recordFailingFlow(input: FailingFlowInput): Promise<void> 
     policies: policies.names,
   };
   const explanation = [
-    captures.size > 0
+    captures.size > 0 && outcome !== undefined
       ? explainFlow(facts)
       : `${facts.client} tried ${facts.target}, which ended "${result.outcome}" (${result.error ?? 'no error text'}).`,
     ...troubles,

@@ -428,7 +428,8 @@ END`,
     break: [
       {
         in: 'control-plane',
-        repeat: 'sleep 0.3; sv pause {services}/etcd; sleep 1.3; sv cont {services}/etcd',
+        // Short turns, so that many stops fall into the middle of a write to disk.
+        repeat: 'sleep 0.05; sv pause {services}/etcd; sleep 1.3; sv cont {services}/etcd',
       },
     ],
     heal: [{ in: 'control-plane', component: 'etcd', to: 'cont' }],
