@@ -56,18 +56,19 @@ export async function runUnder(
         });
   underWay.add(heal);
   try {
-    await background.perform(cluster, sabotage.break ?? []);
-  } catch (error) {
-    // What was half broken is healed as far as there is something to heal; the first error is the one to tell.
-    await heal().catch(() => undefined);
-    underWay.delete(heal);
-    proxy?.close();
-    throw error;
-  }
-  try {
-    return await runCases(proxy?.kubeconfig ?? cluster.kubeconfig, options);
+    try {
+      await background.perform(cluster, sabotage.break ?? []);
+    } catch (error) {
+      // What was half broken is healed as far as there is something to heal; the first error is the one to tell.
+      await heal().catch(() => undefined);
+      throw error;
+    }
+    try {
+      return await runCases(proxy?.kubeconfig ?? cluster.kubeconfig, options);
+    } finally {
+      await heal();
+    }
   } finally {
-    await heal();
     underWay.delete(heal);
     proxy?.close();
     rmSync(scratch, { recursive: true, force: true });
