@@ -47,7 +47,9 @@ describe('machinery/work-queue', () => {
     await finished.promise;
     stop.abort();
     const gaps = times.slice(1).map((time, index) => time - (times[index] ?? 0));
-    expect(gaps[0]).to.be.within(8, 30);
-    expect(gaps[2]).to.be.within(38, 80);
+    // Timers are never early, but on a busy machine they are late: only the least delays tell that they double.
+    expect(gaps[0]).to.be.at.least(8);
+    expect(gaps[1]).to.be.at.least(18);
+    expect(gaps[2]).to.be.at.least(38);
   });
 });
