@@ -34,7 +34,9 @@ function setup({ client, informers, recorder }: ControllerContext): Running {
     if (!claim || !driver) return;
     if (claim.metadata.annotations?.[resizerAnnotation] !== driver) {
       const body = { metadata: { annotations: { [resizerAnnotation]: driver } } };
-      await client.patch(resources.persistentVolumeClaims, name, { namespace, type: 'merge', body });
+      // Through the status, which is all that the role system:controller:expand-controller may write of a claim.
+      const subresource = 'status';
+      await client.patch(resources.persistentVolumeClaims, name, { namespace, subresource, type: 'merge', body });
     }
     events.event(claim, 'Normal', 'ExternalExpanding', 'waiting for an external controller to expand this PVC');
   }
