@@ -17,7 +17,7 @@ import {
   stdioCommand,
   type PodOptions,
 } from './pod-manifests.ts';
-import type { AttemptRequest, MadeAttempt, NodeProbe, Prober, ProbePod } from './prober.ts';
+import type { Attach, AttemptRequest, MadeAttempt, NodeProbe, Prober, ProbePod } from './prober.ts';
 import type { Attempt, AttemptResult, Listen } from './protocol.ts';
 
 export interface ProbeFleetOptions {
@@ -48,12 +48,7 @@ export interface ProbeScope {
   readonly caseId: string;
   /** The namespace in which the case's own probe pods are started, unless the case names another. */
   readonly namespace: () => Promise<string>;
-  readonly attach: (evidence: {
-    name: string;
-    content: string | Uint8Array;
-    summary?: string;
-    role?: 'explanation' | 'detail';
-  }) => Promise<void>;
+  readonly attach: Attach;
   /** Runs when the case has failed, before its namespaces go: the moment to capture the failing flow again. */
   readonly onFailure: (hook: (error: Error) => Promise<void>) => void;
   readonly onTeardown: (hook: () => Promise<void>) => void;

@@ -55,3 +55,11 @@ export interface MadeAttempt {
   readonly request: AttemptRequest;
   readonly result: AttemptResult;
 }
+
+/** Keeps a piece of evidence beside the result of the case. */
+export type Attach = (evidence: {
+  name: string;
+  content: string | Uint8Array;
+  summary?: string;
+  role?: 'explanation' | 'detail';
+}) => Promise<void>;

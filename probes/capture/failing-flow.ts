@@ -4,7 +4,7 @@
  * made once more, the policies and endpoints involved, and one paragraph that says how far the packet came.
  */
 import type { CoreV1Api, NetworkingV1Api, V1LabelSelector } from '@kubernetes/client-node';
-import type { MadeAttempt, NodeProbe, ProbePod } from '../agent/prober.ts';
+import type { Attach, MadeAttempt, NodeProbe, ProbePod } from '../agent/prober.ts';
 import { explainFlow, parseSeenPackets, type FlowFacts, type SeenPacket } from './flow-explanation.ts';
 import { captureOnNode, type NodeCapture } from './node-capture.ts';
 
@@ -18,12 +18,7 @@ export interface FailingFlowInput {
   readonly networking: NetworkingV1Api;
   readonly nodeProbe: (node: string) => Promise<NodeProbe>;
   readonly nodeProbesAllowed: boolean;
-  readonly attach: (evidence: {
-    name: string;
-    content: string | Uint8Array;
-    summary?: string;
-    role?: 'explanation' | 'detail';
-  }) => Promise<void>;
+  readonly attach: Attach;
 }
 
 /** Servers beyond this many are not looked at: one is enough to see where packets end. */

@@ -58,7 +58,6 @@ export function explainFlow(facts: FlowFacts): string {
     return [...sentences, policySentence(facts)].join(' ');
   }
   const isClient = (endpoint: string): boolean => clientAddresses.some((address) => isAt(endpoint, address));
-  const isServer = (endpoint: string): boolean => servers.some(({ address }) => isAt(endpoint, address));
   const sent = atClient.filter(({ source }) => isClient(source));
   if (sent.length === 0) {
     sentences.push(`No packet of it was seen on ${clientNode}: it never left the client's network namespace.`);
@@ -69,7 +68,7 @@ export function explainFlow(facts: FlowFacts): string {
     `The client's packet was seen on ${clientNode} at ${first?.interface} (${first?.source} > ${first?.destination}).`,
   );
   const errors = [...captures.values()].flat().filter(({ info }) => /unreachable|Flags \[R/.test(info));
-  for (const server of servers) sentences.push(...fateAt(server, { facts, isClient, isServer }));
+  for (const server of servers) sentences.push(...fateAt(server, { facts, isClient }));
   if (servers.length === 0) sentences.push('Nothing stands behind the target: it has no ready endpoint.');
   const refusal = errors[0];
   if (refusal !== undefined) {
@@ -83,7 +82,6 @@ export function explainFlow(facts: FlowFacts): string {
 interface Judges {
   readonly facts: FlowFacts;
   readonly isClient: (endpoint: string) => boolean;
-  readonly isServer: (endpoint: string) => boolean;
 }
 
 function fateAt(server: FlowFacts['servers'][number], { facts, isClient }: Judges): string[] {
