@@ -20,7 +20,7 @@ import { startMonitor } from '../execute/cluster-monitor.ts';
 import { readableMessage } from '../execute/failure.ts';
 import { createNamespace } from '../execute/namespaces.ts';
 import { runCase } from '../execute/run-case.ts';
-import { holdLease } from '../execute/run-lease.ts';
+import { holdLease, liveRuns } from '../execute/run-lease.ts';
 import { runLabels } from '../execute/run-labels.ts';
 import { runPlan } from '../execute/run-plan.ts';
 import { settle } from '../execute/settle.ts';
@@ -129,6 +129,7 @@ async function conduct({ target, options, conditions, recorder, runId, selected 
     now: conditions.now,
     record,
   });
+  await checkOtherRuns(kube, recorder);
   await checkLeftovers(kube, recorder, signal);
 
   // Undone in reverse order.
@@ -189,7 +190,15 @@ async function conduct({ target, options, conditions, recorder, runId, selected 
         );
   undo.defer(() => clearTimeout(clock));
 
-  const environment = { runId, kube, fleet, cluster: facts, images: { probe: image }, recorder };
+  const environment = {
+    runId,
+    kube,
+    fleet,
+    cluster: facts,
+    images: { probe: image },
+    recorder,
+    keepFailed: !options.cleanup,
+  };
   await runPlan(plan, {
     parallel: options.parallel,
     recorder,
@@ -199,6 +208,25 @@ async function conduct({ target, options, conditions, recorder, runId, selected 
     settle: () => settle(kube, runId, signal),
   });
   if (options.snapshot && !monitor.lost) await takeSnapshot({ kube, recorder, namespace, now: conditions.now });
+}
+
+/** Two runs share nodes and serial cases: each can fail for what the other does. */
+async function checkOtherRuns(kube: KubeClients, recorder: Recorder): Promise<void> {
+  await check(
+    'other-runs',
+    (event) => recorder.record(event),
+    async () => {
+      const runs = [...(await liveRuns(kube))];
+      if (runs.length === 0) return { status: 'ok', message: 'no other run goes on', value: undefined };
+      return {
+        status: 'warning',
+        message: `${runs.join(', ')} still going on in this cluster: the runs disturb each other`,
+        remedy:
+          'Let the other run end, then run again before you rely on a failure. A killed run counts for up to a minute.',
+        value: undefined,
+      };
+    },
+  );
 }
 
 async function checkLeftovers(kube: KubeClients, recorder: Recorder, signal: AbortSignal): Promise<void> {

@@ -26,7 +26,7 @@ export function addCommands(program: Command, { version, finish }: CommandContex
     .option('--output <directory>', 'where results go, in a folder named by the run', 'results')
     .option('--suites <directory>', 'cases of your own instead: <area>/*.cases.ts')
     .option('--no-node-probes', 'leave out privileged probe pods, and the cases that need them')
-    .option('--no-cleanup', "leave the run's objects in the cluster (remove them with: plumb cleanup)")
+    .option('--no-cleanup', "leave the run's namespace and what failed cases made (remove it with: plumb cleanup)")
     .option('--no-snapshot', 'leave out the snapshot of the cluster at the end')
     .option('--list', 'list the selected cases and end')
     .option('--dry-run', 'say what would be run, and where, and end')

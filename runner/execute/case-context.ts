@@ -33,6 +33,8 @@ export interface RunEnvironment {
   readonly cluster: ClusterFacts;
   readonly images: ImageReferences;
   readonly recorder: Recorder;
+  /** True: what a failed case made is left for people to look at (`--no-cleanup`). */
+  readonly keepFailed: boolean;
 }
 
 export interface Attempt {
@@ -43,8 +45,8 @@ export interface Attempt {
   stepOf(error: unknown): string | undefined;
   /** Runs the failure hooks, latest first. Never throws; returns what went wrong. */
   afterFailure(error: Error): Promise<string[]>;
-  /** Runs the teardown hooks, latest first. Never throws; returns what went wrong. */
-  tearDown(): Promise<string[]>;
+  /** Runs the teardown hooks, latest first, and deletes what the case made unless it is to be kept. Never throws; returns what went wrong. */
+  tearDown(end: { readonly failed: boolean }): Promise<string[]>;
 }
 
 export function beginAttempt(
@@ -56,13 +58,16 @@ export function beginAttempt(
   const { signal } = attempt;
   const failureHooks: ((error: Error) => Promise<void>)[] = [];
   const teardownHooks: (() => Promise<void>)[] = [];
+  let kept = false;
   const running: string[] = [];
   const enclosingSteps = new AsyncLocalStorage<readonly string[]>();
   const stepOfError = new WeakMap<object, string>();
   const namespaces: string[] = [];
 
   const own = (object: KubernetesObject): void => {
-    teardownHooks.push(() => deleteObject(kube, object));
+    teardownHooks.push(async () => {
+      if (!kept) await deleteObject(kube, object);
+    });
   };
 
   const newNamespace: CaseContext['namespace'] = async (purpose = '', options = {}) => {
@@ -70,7 +75,9 @@ export function beginAttempt(
     const words = `${one.id} ${purpose}`;
     const name = await createNamespace(kube, { ...options, runId, purpose: words, signal });
     namespaces.push(name);
-    teardownHooks.push(() => deleteNamespace(kube, name));
+    teardownHooks.push(async () => {
+      if (!kept) await deleteNamespace(kube, name);
+    });
     return name;
   };
 
@@ -157,7 +164,10 @@ export function beginAttempt(
         'failure hook',
         failureHooks.map((hook) => () => hook(error)),
       ),
-    tearDown: () => runHooks('teardown', teardownHooks),
+    tearDown(end) {
+      kept = end.failed && environment.keepFailed;
+      return runHooks('teardown', teardownHooks);
+    },
   };
 }
 

@@ -48,6 +48,7 @@ beforeEach(() => {
     },
     images: { probe: 'x' },
     recorder,
+    keepFailed: false,
   };
 });
 afterEach(() => {
@@ -155,6 +156,20 @@ describe('runCase', () => {
       caseOf((t) => t.waitFor('the moon', async () => pending('cloud'), { timeoutMs: 30, intervalMs: 5 })),
     );
     expect(result.reason).to.equal('waited 30 ms for the moon; last state: cloud');
+  });
+
+  it('keeps what a failed case made, and only that, when it is asked to', async () => {
+    // No API answers here: an attempt to delete shows as trouble.
+    const owning = (fails: boolean): Case =>
+      caseOf(async (t) => {
+        t.own({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n' } });
+        expect(fails).to.equal(false);
+      });
+    environment = { ...environment, keepFailed: true };
+    expect((await ended(owning(true))).troubles).to.equal(undefined);
+    expect((await ended(owning(false))).troubles).to.have.length(1);
+    environment = { ...environment, keepFailed: false };
+    expect((await ended(owning(true))).troubles).to.have.length(1);
   });
 
   it('is skipped, with the reason, by itself or by an interrupt; teardown runs', async () => {

@@ -94,7 +94,7 @@ export async function runCase(
     if (attempt === undefined) return;
     const failed = judgement.status === 'failed' || judgement.status === 'inconclusive';
     if (failed && judgement.error instanceof Error) troubles.push(...(await attempt.afterFailure(judgement.error)));
-    troubles.push(...(await attempt.tearDown()));
+    troubles.push(...(await attempt.tearDown({ failed })));
   });
 
   const runner = new Mocha.Runner(root);
