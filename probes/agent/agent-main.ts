@@ -2,13 +2,15 @@
 /**
  * The program in the probe pod. As the container's main process it listens on the ports given in PLUMB_LISTEN (`tcp/8080,udp/8080`)
  * and takes orders on its loopback control port; with the argument `stdio` it takes orders on its own stdin instead, which is how
- * node probes run it: a port on a node's loopback would be open to everybody there.
+ * node probes run it: a port on a node's loopback would be open to everybody there. `node` and `keeper` are for node sessions.
  */
 import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:net';
 import { hostname } from 'node:os';
 import { createInterface } from 'node:readline';
 import { askDns } from '../dns/query.ts';
+import { keepNamespace } from '../node-session/keeper-main.ts';
+import { serveSession } from '../node-session/session-main.ts';
 import { runAttempts } from './attempts.ts';
 import { Listeners } from './listeners.ts';
 import {
@@ -88,7 +90,9 @@ function parseListen(text: string): Listen[] {
 }
 
 async function main(): Promise<void> {
+  if (process.argv[2] === 'node') return serveSession();
   process.once('SIGTERM', () => process.exit(0));
+  if (process.argv[2] === 'keeper') return keepNamespace();
   if (process.argv[2] === 'stdio') {
     converse(process.stdin, process.stdout);
     process.stdin.once('end', () => process.exit(0));
