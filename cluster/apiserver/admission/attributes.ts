@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What plugins ask of a request again and again, and how they refuse it.
 import type { Pod } from '../../machinery/api-types.ts';
-import type { AdmissionAttributes } from '../resources/definition.ts';
+import type { AdmissionAttributes, KubeObject } from '../resources/definition.ts';
 import { forbidden, type StatusError } from '../status.ts';
 
 /** 403 `pods "web" is forbidden: <why>`. */
@@ -37,4 +37,17 @@ export function createdPod(attributes: AdmissionAttributes): Pod | undefined {
   return attributes.operation === 'CREATE' && isFor(attributes, 'pods')
     ? (attributes.object as unknown as Pod | undefined)
     : undefined;
+}
+
+/** Plugins change the object in place: it takes over everything that `next` has, and loses the rest. */
+export function replaceObject(object: KubeObject, next: KubeObject): void {
+  if (object === next) {
+    return;
+  }
+  for (const key of Object.keys(object)) {
+    if (!(key in next)) {
+      delete object[key];
+    }
+  }
+  Object.assign(object, next);
 }

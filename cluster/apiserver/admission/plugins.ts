@@ -2,6 +2,7 @@
 // The admission plugins of the API server, in the order in which they run.
 import type { AccessAttributes, AccessDecision } from '../resources/config.ts';
 import { validatingAdmissionPolicies } from '../extensions/admission-policies.ts';
+import { mutatingAdmissionPolicies } from '../extensions/mutating-policies.ts';
 import type { AdmissionPlugin } from '../resources/definition.ts';
 import { certificateApproval, certificateSigning, certificateSubjectRestriction } from './certificates.ts';
 import { limitRanger } from './limit-ranger.ts';
@@ -42,6 +43,7 @@ export function admissionPlugins(config: AdmissionConfig): readonly AdmissionPlu
     certificateSubjectRestriction,
     defaultIngressClass,
     defaultStorageClass,
+    mutatingAdmissionPolicies,
     mutatingWebhooks,
     validatingAdmissionPolicies,
     validatingWebhooks,

@@ -9,12 +9,16 @@ import type {
   ValidatingWebhook,
   ValidatingWebhookConfiguration,
 } from '../../machinery/api-types.ts';
-import { matchesLabelSelector } from '../../machinery/selectors.ts';
 import { typed } from '../resources/define.ts';
 import type { AdmissionAttributes, AdmissionPlugin, KubeObject } from '../resources/definition.ts';
+import { firstLine } from '../extensions/cel.ts';
+import type { NamedProgram } from '../extensions/policy-matching.ts';
+import { compileNamed, requestVariables } from '../extensions/policy-matching.ts';
 import { readyEndpoint } from '../resources/subresources/service-endpoints.ts';
+import { copy } from '../server/json.ts';
 import { StatusError } from '../status.ts';
-import { namespaceOf } from './attributes.ts';
+import { refusal, replaceObject } from './attributes.ts';
+import { matchesNamespace, matchesObject, matchesRule, versionFor } from './rules.ts';
 
 type Webhook = ValidatingWebhook | MutatingWebhook;
 
@@ -40,7 +44,7 @@ export const mutatingWebhooks: AdmissionPlugin = {
     for (const webhook of matching(attributes, configurations)) {
       const response = await ask(webhook, attributes);
       if (response?.patch !== undefined && response.patch !== '' && attributes.object !== undefined) {
-        patchInPlace(webhook, attributes.object, response.patch);
+        patchInPlace(webhook, attributes, response.patch);
       }
     }
   },
@@ -71,63 +75,44 @@ function matching<W extends Webhook>(
 
 function matches(webhook: Webhook, attributes: AdmissionAttributes): boolean {
   return (
-    (webhook.rules ?? []).some((rule) => matchesRule(rule, attributes)) &&
+    (webhook.rules ?? []).some((rule) => matchesRule(rule, attributes, webhook.matchPolicy)) &&
     matchesObject(webhook, attributes) &&
-    matchesNamespace(webhook, attributes)
+    matchesNamespace(webhook, attributes) &&
+    meetsConditions(webhook, attributes)
   );
 }
 
-export function matchesRule(
-  rule: NonNullable<Webhook['rules']>[number],
-  { operation, definition, context }: AdmissionAttributes,
-): boolean {
-  const has = (list: readonly string[] | undefined, value: string): boolean =>
-    (list ?? []).some((item) => item === '*' || item === value);
-  const sub = context.subresource ?? '';
-  const inScope =
-    rule.scope === undefined || rule.scope === '*' || (rule.scope === 'Namespaced') === definition.namespaced;
-  return (
-    inScope &&
-    has(rule.operations, operation) &&
-    has(rule.apiGroups, definition.group) &&
-    // A rule for any served version takes requests in every other one too (matchPolicy Equivalent).
-    definition.versions.some(({ version }) => has(rule.apiVersions, version)) &&
-    (rule.resources ?? []).some((resource) => {
-      const [main = '', subresource = ''] = resource.split('/');
-      return (
-        (main === '*' || main === definition.plural) &&
-        (subresource === sub || (subresource === '*' && resource !== '*'))
-      );
-    })
-  );
-}
+/** The watch cache gives a new object for every revision, so nothing here grows stale. */
+const compiled = new WeakMap<Webhook, readonly NamedProgram[]>();
 
-export function matchesObject(
-  { objectSelector }: Pick<Webhook, 'objectSelector'>,
-  { object, old }: AdmissionAttributes,
-): boolean {
-  return (
-    objectSelector === undefined ||
-    [object, old].some((one) => one !== undefined && matchesLabelSelector(objectSelector, one.metadata.labels ?? {}))
-  );
-}
-
-export function matchesNamespace(
-  { namespaceSelector }: Pick<Webhook, 'namespaceSelector'>,
-  attributes: AdmissionAttributes,
-): boolean {
-  if (namespaceSelector === undefined) {
+/**
+ * Whether all match conditions hold. One that does not decides, also when another cannot be evaluated.
+ * Errors: 403 when none is false, one cannot be evaluated and the webhook fails closed.
+ */
+function meetsConditions(webhook: Webhook, attributes: AdmissionAttributes): boolean {
+  if ((webhook.matchConditions ?? []).length === 0) {
     return true;
   }
-  const { definition, context, object, old } = attributes;
-  if (definition.group === '' && definition.plural === 'namespaces') {
-    return matchesLabelSelector(namespaceSelector, (object ?? old)?.metadata.labels ?? {});
+  let conditions = compiled.get(webhook);
+  if (conditions === undefined) {
+    conditions = compileNamed(webhook.matchConditions);
+    compiled.set(webhook, conditions);
   }
-  if (!definition.namespaced) {
-    return true;
+  const variables = requestVariables(attributes, { registry: attributes.context.registry });
+  const problems: string[] = [];
+  for (const { name, program } of conditions) {
+    try {
+      if (program(variables) !== true) {
+        return false;
+      }
+    } catch (error) {
+      problems.push(`match condition ${JSON.stringify(name)} cannot be evaluated: ${firstLine(error)}`);
+    }
   }
-  const namespace = context.registry.get('namespaces', undefined, namespaceOf(attributes));
-  return matchesLabelSelector(namespaceSelector, namespace?.metadata.labels ?? {});
+  if (problems.length > 0 && webhook.failurePolicy !== 'Ignore') {
+    throw refusal(attributes, problems.join('; '));
+  }
+  return problems.length === 0;
 }
 
 /** Undefined when the webhook cannot be asked and says that this is fine. Errors: its refusal, or 500. */
@@ -135,7 +120,7 @@ async function ask(webhook: Webhook, attributes: AdmissionAttributes): Promise<A
   const uid = randomUUID();
   let response: AdmissionResponse;
   try {
-    response = await post(webhook, attributes, review(uid, attributes));
+    response = await post(webhook, attributes, review(uid, webhook, attributes));
     if (response.uid !== uid) {
       throw new Error(`expected response.uid=${JSON.stringify(uid)}, got ${JSON.stringify(response.uid)}`);
     }
@@ -167,10 +152,14 @@ function denial(webhook: Webhook, { status }: AdmissionResponse): StatusError {
   return new StatusError(code === 0 ? 403 : code, reason === '' ? (code === 0 ? 'Forbidden' : '') : reason, full);
 }
 
-function review(uid: string, { operation, definition, context, object, old }: AdmissionAttributes): object {
+function review(uid: string, webhook: Webhook, attributes: AdmissionAttributes): object {
+  const { operation, definition, context, object, old } = attributes;
   const { group, plural, kind } = definition;
-  const { version } = definition.versions[0];
-  const what = { group, version };
+  const version = versionFor(webhook.rules ?? [], attributes);
+  const what = { group, version: version.version };
+  const requested = { group, version: context.version };
+  const shown = (one: KubeObject | undefined): KubeObject | null =>
+    one === undefined ? null : (version.fromStorage?.(one) ?? one);
   return {
     kind: 'AdmissionReview',
     apiVersion: 'admission.k8s.io/v1',
@@ -179,8 +168,8 @@ function review(uid: string, { operation, definition, context, object, old }: Ad
       kind: { ...what, kind },
       resource: { ...what, resource: plural },
       ...(context.subresource !== undefined && { subResource: context.subresource }),
-      requestKind: { ...what, kind },
-      requestResource: { ...what, resource: plural },
+      requestKind: { ...requested, kind },
+      requestResource: { ...requested, resource: plural },
       ...(context.subresource !== undefined && { requestSubResource: context.subresource }),
       name: (object ?? old)?.metadata.name ?? context.name ?? '',
       ...((object ?? old)?.metadata.namespace !== undefined && { namespace: (object ?? old)?.metadata.namespace }),
@@ -191,8 +180,8 @@ function review(uid: string, { operation, definition, context, object, old }: Ad
         groups: context.user.groups,
         ...(context.user.extra !== undefined && { extra: context.user.extra }),
       },
-      object: object ?? null,
-      oldObject: old ?? null,
+      object: shown(object),
+      oldObject: shown(old),
       dryRun: context.dryRun,
       options: optionsOf(operation),
     },
@@ -276,9 +265,16 @@ function serviceBackend(
   return readyEndpoint(service, port, context.registry);
 }
 
-function patchInPlace(webhook: Webhook, object: KubeObject, encoded: string): void {
+/** The patch is for the version that the webhook was shown. */
+function patchInPlace(webhook: Webhook, attributes: AdmissionAttributes, encoded: string): void {
+  const { object } = attributes;
+  if (object === undefined) {
+    return;
+  }
   const operations = JSON.parse(Buffer.from(encoded, 'base64').toString()) as Operation[];
-  const failed = applyPatch(object, operations).find((error) => error !== null);
+  const { fromStorage, toStorage } = versionFor(webhook.rules ?? [], attributes);
+  const patched = copy(fromStorage?.(object) ?? object);
+  const failed = applyPatch(patched, operations).find((error) => error !== null);
   if (failed !== undefined) {
     throw new StatusError(
       500,
@@ -286,4 +282,5 @@ function patchInPlace(webhook: Webhook, object: KubeObject, encoded: string): vo
       `Internal error occurred: admission webhook ${JSON.stringify(webhook.name)} sent a patch that does not apply: ${failed.message}`,
     );
   }
+  replaceObject(object, toStorage?.(patched) ?? patched);
 }

@@ -13,6 +13,7 @@ import {
 } from '../resources/validation/names.ts';
 import { canonicalQuantity, parseNano } from '../schema/quantity.ts';
 import { isCidr, isQuantity, matchesFormat } from './formats.ts';
+import { withMapLiterals } from './message-literals.ts';
 import { patternOf } from './patterns.ts';
 import type { JsonSchema } from './structural-schema.ts';
 import { isObject, itemsOf, propertyOf } from './structural-schema.ts';
@@ -66,6 +67,9 @@ class Cidr {
 /** The `sets` in `sets.contains(a, b)`. */
 class SetsNamespace {}
 
+/** The `jsonpatch` in `jsonpatch.escapeKey("a/b")`. */
+class JsonPatchNamespace {}
+
 /** The `format` in `format.dns1123Label()`. */
 class FormatNamespace {}
 
@@ -91,6 +95,11 @@ export function compileCel(expression: string): CelProgram {
   } catch (error) {
     throw new Error(firstLine(error), { cause: error });
   }
+}
+
+/** Besides, with the typed literals of mutations: `Object{...}` and `JSONPatch{...}`. */
+export function compileMutation(expression: string): CelProgram {
+  return compileCel(withMapLiterals(expression));
 }
 
 /**
@@ -173,6 +182,8 @@ function newEnvironment(): Environment {
   environment.registerType('net.CIDR', Cidr);
   environment.registerType('SetsNamespace', SetsNamespace);
   environment.registerConstant('sets', 'SetsNamespace', new SetsNamespace());
+  environment.registerType('JsonPatchNamespace', JsonPatchNamespace);
+  environment.registerConstant('jsonpatch', 'JsonPatchNamespace', new JsonPatchNamespace());
   environment.registerType('FormatNamespace', FormatNamespace);
   environment.registerType('kubernetes.Format', Format);
   environment.registerConstant('format', 'FormatNamespace', new FormatNamespace());
@@ -338,6 +349,8 @@ const textFunctions: Handlers = {
   'string.replace(string, string): string': (text: string, from: string, to: string) => text.replaceAll(from, () => to),
   'string.reverse(): string': (text: string) => [...text].toReversed().join(''),
   'string.format(list<dyn>): string': (format: string, values: List) => formatText(format, values),
+  'JsonPatchNamespace.escapeKey(string): string': (_: JsonPatchNamespace, key: string) =>
+    key.replaceAll('~', '~0').replaceAll('/', '~1'),
   'validateFormat(string, string): bool': (name: string, text: string) => matchesFormat(name, text),
 };
 
@@ -453,6 +466,19 @@ export function toCel(schema: JsonSchema | undefined, value: unknown): unknown {
     result[declared ? escapeName(key) : key] = toCel(schema === undefined ? undefined : propertyOf(schema, key), inner);
   }
   return result;
+}
+
+/** A CEL value as JSON: the reverse of `toCel` for values without a schema. */
+export function fromCel(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value);
+  if (value instanceof Optional) return value.hasValue() ? fromCel(value.value()) : null;
+  if (value instanceof Date) return value.toISOString().replace('.000Z', 'Z');
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
+  if (value instanceof Quantity || value instanceof Ip) return value.text;
+  if (Array.isArray(value)) return value.map(fromCel);
+  if (value instanceof Map) return fromCel(Object.fromEntries(value));
+  if (!isObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, fromCel(inner)]));
 }
 
 function escapeName(name: string): string {

@@ -237,6 +237,7 @@ async function attemptUpdate(
       view?.prepareForUpdate?.(object, old, context);
     }
     await mutate(core, { operation: 'UPDATE', definition, context, object, old });
+    definition.default?.(object);
     const check = whole ? definition.validateUpdate : view?.validateUpdate;
     refuse(definition, current.name, check?.(object, old, context));
     await validate(core, { operation: 'UPDATE', definition, context, object, old });

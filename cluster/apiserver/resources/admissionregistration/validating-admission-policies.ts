@@ -4,6 +4,8 @@ import type { ValidatingAdmissionPolicy } from '../../../machinery/api-types.ts'
 import { define } from '../define.ts';
 import { integer, text } from '../printing/columns.ts';
 import { required } from '../validation/fields.ts';
+import { validateExpression, validateMatchConditions, validateVariables } from './expressions.ts';
+import { defaultMatchResources } from './webhooks.ts';
 
 export const validatingAdmissionPolicies = define<ValidatingAdmissionPolicy>({
   group: 'admissionregistration.k8s.io',
@@ -14,18 +16,22 @@ export const validatingAdmissionPolicies = define<ValidatingAdmissionPolicy>({
   default({ spec }) {
     if (spec !== undefined) {
       spec.failurePolicy ??= 'Fail';
-      if (spec.matchConstraints !== undefined) {
-        spec.matchConstraints.matchPolicy ??= 'Equivalent';
-        spec.matchConstraints.namespaceSelector ??= {};
-        spec.matchConstraints.objectSelector ??= {};
-        for (const rule of spec.matchConstraints.resourceRules ?? []) {
-          rule.scope ??= '*';
-        }
-      }
+      defaultMatchResources(spec.matchConstraints);
     }
   },
-  validate: ({ spec }) =>
-    (spec?.matchConstraints?.resourceRules ?? []).length === 0 ? [required('spec.matchConstraints.resourceRules')] : [],
+  validate: ({ spec }) => [
+    ...((spec?.matchConstraints?.resourceRules ?? []).length === 0
+      ? [required('spec.matchConstraints.resourceRules')]
+      : []),
+    ...validateVariables(spec?.variables, 'spec.variables'),
+    ...validateMatchConditions(spec?.matchConditions, 'spec.matchConditions'),
+    ...(spec?.validations ?? []).flatMap(({ expression, messageExpression }, index) => [
+      ...validateExpression(expression, `spec.validations[${index}].expression`),
+      ...(messageExpression === undefined
+        ? []
+        : validateExpression(messageExpression, `spec.validations[${index}].messageExpression`)),
+    ]),
+  ],
   status: true,
   initialStatus: () => ({}),
   columns: [

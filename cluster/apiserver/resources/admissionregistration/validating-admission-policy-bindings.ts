@@ -4,6 +4,7 @@ import type { ValidatingAdmissionPolicyBinding } from '../../../machinery/api-ty
 import { define } from '../define.ts';
 import { text } from '../printing/columns.ts';
 import { required } from '../validation/fields.ts';
+import { defaultMatchResources, paramRefCell } from './webhooks.ts';
 
 export const validatingAdmissionPolicyBindings = define<ValidatingAdmissionPolicyBinding>({
   group: 'admissionregistration.k8s.io',
@@ -12,11 +13,7 @@ export const validatingAdmissionPolicyBindings = define<ValidatingAdmissionPolic
   namespaced: false,
   categories: ['api-extensions'],
   default({ spec }) {
-    if (spec?.matchResources !== undefined) {
-      spec.matchResources.matchPolicy ??= 'Equivalent';
-      spec.matchResources.namespaceSelector ??= {};
-      spec.matchResources.objectSelector ??= {};
-    }
+    defaultMatchResources(spec?.matchResources);
   },
   validate: ({ spec }) => [
     ...((spec?.policyName ?? '') === '' ? [required('spec.policyName')] : []),
@@ -24,14 +21,6 @@ export const validatingAdmissionPolicyBindings = define<ValidatingAdmissionPolic
   ],
   columns: [
     text('PolicyName', ({ spec }) => spec?.policyName ?? ''),
-    text('ParamRef', ({ spec }) => {
-      const reference = spec?.paramRef;
-      if (reference === undefined) {
-        return '<unset>';
-      }
-      return reference.namespace === undefined
-        ? (reference.name ?? '*')
-        : `${reference.namespace}/${reference.name ?? '*'}`;
-    }),
+    text('ParamRef', ({ spec }) => paramRefCell(spec?.paramRef)),
   ],
 });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What validating and mutating webhook configurations share: defaults and rules.
-import type { MutatingWebhook, ValidatingWebhook } from '../../../machinery/api-types.ts';
+// What validating and mutating webhook configurations and policies share: defaults and rules.
+import type { MatchResources, MutatingWebhook, ParamRef, ValidatingWebhook } from '../../../machinery/api-types.ts';
 import type { FieldError } from '../definition.ts';
+import { validateMatchConditions } from './expressions.ts';
 import { duplicate, inRange, invalid, messages, oneOf, required } from '../validation/fields.ts';
 import { dnsSubdomain } from '../validation/names.ts';
 import { validateLabelSelector } from '../validation/selectors.ts';
@@ -22,6 +23,28 @@ export function defaultWebhook(webhook: ValidatingWebhook | MutatingWebhook): vo
   }
 }
 
+export function defaultMatchResources(match: MatchResources | undefined): void {
+  if (match === undefined) {
+    return;
+  }
+  match.matchPolicy ??= 'Equivalent';
+  match.namespaceSelector ??= {};
+  match.objectSelector ??= {};
+  for (const rule of [...(match.resourceRules ?? []), ...(match.excludeResourceRules ?? [])]) {
+    rule.scope ??= '*';
+  }
+}
+
+/** Column of a policy's binding. */
+export function paramRefCell(reference: ParamRef | undefined): string {
+  if (reference === undefined) {
+    return '<unset>';
+  }
+  return reference.namespace === undefined
+    ? (reference.name ?? '*')
+    : `${reference.namespace}/${reference.name ?? '*'}`;
+}
+
 export function validateWebhooks(webhooks: readonly (ValidatingWebhook | MutatingWebhook)[] | undefined): FieldError[] {
   const errors: FieldError[] = [];
   const names = new Set<string>();
@@ -39,6 +62,7 @@ export function validateWebhooks(webhooks: readonly (ValidatingWebhook | Mutatin
     errors.push(
       ...validateLabelSelector(webhook.namespaceSelector, `${at}.namespaceSelector`),
       ...validateLabelSelector(webhook.objectSelector, `${at}.objectSelector`),
+      ...validateMatchConditions(webhook.matchConditions, `${at}.matchConditions`),
       ...oneOf(`${at}.failurePolicy`, webhook.failurePolicy, ['Fail', 'Ignore']),
       ...oneOf(`${at}.sideEffects`, webhook.sideEffects, ['None', 'NoneOnDryRun']),
       ...inRange(`${at}.timeoutSeconds`, webhook.timeoutSeconds ?? 10, timeout),
