@@ -47,7 +47,7 @@ async function main(): Promise<void> {
   const client = Client.fromKubeconfig(flags.kubeconfig, { userAgent: 'network-agent' });
   const nodes = new Informer<Node>(client, resources.nodes, { transform: leanNode });
   const masquerade = new LiveTable();
-  const policy = new PolicyAgent({ client, nodeName });
+  const policy = new PolicyAgent({ client, nodeName, nodes });
   const watching = policy.watch(stop.signal);
   let configured = false;
   let lastError: unknown = new Error('this node has no podCIDR yet; the controller-manager assigns it');

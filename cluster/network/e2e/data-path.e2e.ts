@@ -211,7 +211,7 @@ describe('data path', function () {
       await say(c, a.address, 8080);
       const rules = world.node1.run('nft list table inet plumb_policy');
       expect(rules).to.match(
-        /counter packets [1-9]\d* bytes \d+ drop comment .ingress of x\/pod12 not allowed by x\/deny-Ingress/,
+        /counter name "np.x.deny-Ingress.ingress.drop" counter packets [1-9]\d* bytes \d+ drop comment .ingress of x\/pod12 not allowed by x\/deny-Ingress/,
       );
     });
   });
@@ -251,6 +251,8 @@ describe('data path', function () {
       node.apply(
         compilePolicies({
           policies: list,
+          clusterPolicies: [],
+          nodes: [],
           pods,
           namespaces: new Map([
             ['x', {}],

@@ -11,6 +11,8 @@ export interface Table {
   readonly name: string;
   readonly chains: ReadonlyMap<string, Chain>;
   readonly sets: ReadonlyMap<string, ElementSet>;
+  /** Named counters that rules refer to, with what they count. They outlive changes of the rules. */
+  readonly counters?: ReadonlyMap<string, string>;
 }
 
 export interface Chain {
@@ -59,7 +61,8 @@ export interface Match {
 }
 
 export type Statement =
-  | { readonly do: 'counter' }
+  /** Without a name the counter is the rule's own. */
+  | { readonly do: 'counter'; readonly name?: string }
   | { readonly do: 'verdict'; readonly verdict: Verdict }
   | { readonly do: 'lookup'; readonly fields: string; readonly map: string }
   | { readonly do: 'pick'; readonly chains: readonly string[] }
@@ -79,6 +82,11 @@ export interface Endpoint {
 }
 
 export const counter: Statement = { do: 'counter' };
+
+/** Counts with a counter of the table. */
+export function counted(name: string): Statement {
+  return { do: 'counter', name };
+}
 
 export function when(fields: string, ...among: string[]): Match {
   return { fields, among };
@@ -113,7 +121,7 @@ function renderMatch({ fields, among, not }: Match): string {
 function renderStatement(statement: Statement, family: Family): string {
   switch (statement.do) {
     case 'counter':
-      return 'counter';
+      return statement.name === undefined ? 'counter' : `counter name ${statement.name}`;
     case 'verdict':
       return statement.verdict;
     case 'lookup':

@@ -4,16 +4,21 @@
 // judged, and explained, before they are in force.
 
 import { containsAddress, familyOf, parsePrefix } from '../addresses.ts';
+import type { Prefix } from '../addresses.ts';
 import type { Chain, Endpoint, HookPoint, Match, Rule, Statement, Table, Verdict } from './ruleset.ts';
 
 export interface VirtualPacket {
   readonly source: string;
   readonly destination: string;
-  /** `tcp`, `udp`, `sctp` or `icmp`. */
+  /** `tcp`, `udp`, `sctp`, `icmp` or `icmpv6`. */
   readonly protocol: string;
   readonly port: number;
+  /** Of ICMPv6, as nft spells it. */
+  readonly icmpType?: string;
   /** Default: `new`. */
   readonly state?: 'new' | 'established' | 'related';
+  /** The packet is of who was called, not of the caller. */
+  readonly reply?: true;
 }
 
 export interface TraceOptions {
@@ -26,6 +31,8 @@ export interface TraceOptions {
   readonly choose?: (n: number) => number;
   /** Elements of sets that the kernel fills, by set name. */
   readonly remembered?: Map<string, Set<string>>;
+  /** Called for each named counter that counts the packet. */
+  readonly counted?: (name: string) => void;
 }
 
 export interface Trace {
@@ -124,6 +131,7 @@ function perform(statement: Statement, step: Step, rule: Rule): Outcome {
   const { walk, table } = step;
   switch (statement.do) {
     case 'counter':
+      if (statement.name !== undefined) walk.options.counted?.(statement.name);
       return 'continue';
     case 'verdict':
       return follow(statement.verdict, step, rule);
@@ -202,9 +210,17 @@ function holds(value: string, text: string, context: { fields: string; step: Ste
     if (set.rememberSeconds === undefined) return set.elements.has(value);
     return context.step.walk.options.remembered?.get(name)?.has(value) ?? false;
   }
-  if (text.includes('/')) return containsAddress(parsePrefix(text), value);
+  if (text.includes('/')) return containsAddress(prefixOf(text), value);
   const range = /^(\d+)-(\d+)$/.exec(text);
   return range === null ? value === text : Number(value) >= Number(range[1]) && Number(value) <= Number(range[2]);
+}
+
+const prefixes = new Map<string, Prefix>();
+
+function prefixOf(text: string): Prefix {
+  let prefix = prefixes.get(text);
+  if (prefix === undefined) prefixes.set(text, (prefix = parsePrefix(text)));
+  return prefix;
 }
 
 /** Values of the fields as the elements of sets are written; undefined when the packet lacks one. */
@@ -216,7 +232,7 @@ function keyOf(fields: string, step: Step): string | undefined {
 function valueOf(field: string, { walk }: Step): string | undefined {
   const { packet, options } = walk;
   const family = familyOf(packet.destination) === 4 ? 'ip' : 'ip6';
-  const hasPorts = packet.protocol !== 'icmp';
+  const hasPorts = packet.protocol !== 'icmp' && packet.protocol !== 'icmpv6';
   switch (field) {
     case 'ip saddr':
     case 'ip6 saddr':
@@ -232,8 +248,12 @@ function valueOf(field: string, { walk }: Step): string | undefined {
     case 'udp dport':
     case 'sctp dport':
       return field === `${packet.protocol} dport` ? String(packet.port) : undefined;
+    case 'icmpv6 type':
+      return packet.protocol === 'icmpv6' ? packet.icmpType : undefined;
     case 'ct state':
       return packet.state ?? 'new';
+    case 'ct direction':
+      return packet.reply === true ? 'reply' : 'original';
     case 'fib daddr type':
       return options.localAddresses.includes(packet.destination) ? 'local' : 'unicast';
     case 'fib saddr type':

@@ -3,13 +3,13 @@
 // counters, remembered sources and established packets are undisturbed, and the cost does not grow with the table.
 
 import { renderComment, renderRule } from './ruleset.ts';
-import type { Chain, ElementSet, Table } from './ruleset.ts';
+import type { Chain, ElementSet, Family, Table } from './ruleset.ts';
 
 export interface Transaction {
   /** Commands for one atomic `nft -f`; empty when nothing changed. */
   readonly commands: string;
   /**
-   * Removal of chains and sets that nothing uses after `commands`; a second transaction, because older kernels
+   * Removal of chains, counters and sets that nothing uses after `commands`; a second transaction, because older kernels
    * still count the use of a chain by elements deleted in the same one.
    */
   readonly cleanup: string;
@@ -38,10 +38,15 @@ export function planTransaction(before: Table | undefined, after: Table, former?
   const oldSets = before?.sets ?? new Map<string, ElementSet>();
   const oldChains = before?.chains ?? new Map<string, Chain>();
 
+  for (const [name, comment] of after.counters ?? []) {
+    const old = before?.counters?.get(name);
+    if (old === undefined) lines.push(`add counter ${table} ${name} { ${renderComment(comment)} ; }`);
+  }
   for (const [name, set] of after.sets) {
     const old = oldSets.get(name);
-    if (old === undefined) lines.push(`add ${kindOf(set)} ${table} ${name} ${renderSet(set)}`);
-    else if (renderSet(old) !== renderSet(set))
+    if (old === set) continue;
+    if (old === undefined) lines.push(`add ${kindOf(set)} ${table} ${name} ${renderSet(set, after.family)}`);
+    else if (renderSet(old, after.family) !== renderSet(set, after.family))
       throw new Error(`nft set ${table} ${name} cannot change its type in place: give the new definition another name`);
   }
   for (const [name, chain] of after.chains) {
@@ -77,6 +82,9 @@ export function planTransaction(before: Table | undefined, after: Table, former?
   const goneChains = [...oldChains.keys()].filter((name) => !after.chains.has(name));
   for (const name of goneChains) lines.push(`flush chain ${table} ${name}`);
   for (const name of goneChains) cleanup.push(`delete chain ${table} ${name}`);
+  for (const name of before?.counters?.keys() ?? []) {
+    if (after.counters?.has(name) !== true) cleanup.push(`delete counter ${table} ${name}`);
+  }
   for (const [name, old] of oldSets) {
     if (!after.sets.has(name)) cleanup.push(`delete ${kindOf(old)} ${table} ${name}`);
   }
@@ -114,8 +122,8 @@ function elementChanges(
   return { gone, added };
 }
 
-function renderSet(set: ElementSet): string {
-  const address = set.key.includes('ipv6_addr') ? 'ipv6_addr' : 'ipv4_addr';
+function renderSet(set: ElementSet, family: Family): string {
+  const address = family === 'ip6' || set.key.includes('ipv6_addr') ? 'ipv6_addr' : 'ipv4_addr';
   const value = set.value === 'verdict' ? ' : verdict' : set.value === 'endpoint' ? ` : ${address} . inet_service` : '';
   const type = `type ${set.key.join(' . ')}${value};`;
   return set.rememberSeconds === undefined

@@ -7,7 +7,7 @@ import { matchesLabelSelector } from '../../machinery/selectors.ts';
 import { containsAddress, parsePrefix } from '../addresses.ts';
 import { planTransaction } from '../nft/transaction.ts';
 import { tracePacket } from '../nft/trace-packet.ts';
-import { compilePolicies, policyDirections } from './compile.ts';
+import { PolicyCompiler, compilePolicies, policyDirections } from './compile.ts';
 import { withAttachments } from './policy-pods.ts';
 import type {
   LabelSelector,
@@ -18,7 +18,9 @@ import type {
   PolicyType,
 } from '../../machinery/api-types.ts';
 import type { Table } from '../nft/ruleset.ts';
+import type { ClusterNetworkPolicy } from './cluster-network-policy.ts';
 import type { Trace } from '../nft/trace-packet.ts';
+import type { PolicyInput } from './compile.ts';
 import type { PolicyPod } from './policy-pods.ts';
 
 const nodes = ['n1', 'n2'];
@@ -50,13 +52,36 @@ describe('compiled network policies', () => {
     expect(fromNode(compiled(pods, [policy('x', 'deny', { podSelector: {} })], 'n1'), xa).end).to.equal('forwarded');
   });
 
-  it('let replies of allowed connections pass', () => {
+  it('let answers of allowed connections pass, and cut connections that are no longer allowed', () => {
     const table = compiled(pods, [policy('x', 'deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] })], 'n1');
-    const reply = tracePacket(
-      { source: ip(xa), destination: ip(ya), protocol: 'tcp', port: 4000, state: 'established' },
-      { tables: [table], localAddresses: ['172.18.0.1'] },
-    );
-    expect(reply.end).to.equal('forwarded');
+    const established = {
+      source: ip(xa),
+      destination: ip(ya),
+      protocol: 'tcp',
+      port: 4000,
+      state: 'established',
+    } as const;
+    const options = { tables: [table], localAddresses: ['172.18.0.1'] };
+    expect(tracePacket({ ...established, reply: true }, options).end).to.equal('forwarded');
+    expect(tracePacket({ ...established, state: 'related' }, options).end).to.equal('forwarded');
+    expect(tracePacket(established, options).by?.rule.comment).to.equal('egress of x/a not allowed by x/deny');
+  });
+
+  it('count drops by policy, and what is allowed by rule, under names that outlive the rules', () => {
+    const allow = (port: number) =>
+      policy('x', 'web', { podSelector: {}, ingress: [{ ports: [{ port: 1 }] }, { ports: [{ port }] }] });
+    const before = compiled(pods, [allow(80), policy('x', 'deny', { podSelector: {} })], 'n1');
+    const send = (table: Table, port: number): readonly (string | undefined)[] => {
+      const packet = { source: ip(ya), destination: ip(xa), protocol: 'tcp', port };
+      const names: (string | undefined)[] = [];
+      tracePacket(packet, { tables: [table], localAddresses: [], counted: (name) => void names.push(name) });
+      return names;
+    };
+    expect(send(before, 80)).to.deep.equal(['np/x/web/ingress/1']);
+    expect(send(before, 81)).to.deep.equal(['np/x/deny/ingress/drop', 'np/x/web/ingress/drop']);
+    const after = compiled(pods, [allow(81), policy('x', 'deny', { podSelector: {} })], 'n1');
+    expect(send(after, 81)).to.deep.equal(['np/x/web/ingress/1']);
+    expect(planTransaction(before, after).commands).to.not.contain('counter inet');
   });
 
   it('read a named port as the port that each receiving pod gives it', () => {
@@ -114,6 +139,59 @@ describe('compiled network policies', () => {
     expect(planTransaction(before, compiled(pods, [allow], 'n1')).commands).to.equal('');
   });
 
+  it('are compiled anew to the same table as from nothing, whatever changed', function () {
+    this.timeout(20_000);
+    const states = fc.array(fc.tuple(randomPods, fc.array(randomPolicy, { maxLength: 4 })), {
+      minLength: 2,
+      maxLength: 4,
+    });
+    fc.assert(
+      fc.property(states, (list) => {
+        const compiler = new PolicyCompiler();
+        for (const [some, policies] of list) {
+          const state = input(some, policies, 'n1');
+          expect(compiler.compile(state)).to.deep.equal(compilePolicies(state));
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('say what a pod may send to its own node in cluster policies only', () => {
+    const rule = {
+      action: 'Deny',
+      to: [{ nodes: {} }],
+      protocols: [{ tcp: { destinationPort: { number: 10250 } } }],
+    } as const;
+    const cluster: ClusterNetworkPolicy = {
+      metadata: { name: 'no-kubelet' },
+      spec: {
+        tier: 'Admin',
+        priority: 1,
+        subject: { namespaces: {} },
+        egress: [rule, { action: 'Pass', to: [{ nodes: {} }] }],
+      },
+    };
+    const deny = policy('x', 'deny', { podSelector: {}, policyTypes: ['Egress'] });
+    const table = compilePolicies({ ...input(pods, [deny], 'n1'), clusterPolicies: [cluster] });
+    const send = (destination: string, port: number): Trace =>
+      tracePacket(
+        { source: ip(xa), destination, protocol: 'tcp', port },
+        { tables: [table], localAddresses: ['172.18.0.1'] },
+      );
+    expect(send('172.18.0.1', 10250).by?.rule.comment).to.equal('no-kubelet Admin egress[0]: Deny');
+    expect(send('172.18.0.1', 443).end).to.equal('delivered');
+    expect(send('172.18.0.2', 443).by?.rule.comment).to.equal('egress of x/a not allowed by x/deny');
+    const neighbour = {
+      source: 'fe80::2',
+      destination: 'fe80::1',
+      protocol: 'icmpv6',
+      port: 0,
+      icmpType: 'nd-neighbor-solicit',
+    };
+    expect(tracePacket(neighbour, { tables: [table], localAddresses: ['fe80::1'] }).end).to.equal('delivered');
+  });
+
   it('agree with a direct reading of the API on random clusters', function () {
     this.timeout(20_000);
     fc.assert(
@@ -154,7 +232,20 @@ function world(pods: readonly PolicyPod[], policies: readonly NetworkPolicy[]): 
 }
 
 function compiled(pods: readonly PolicyPod[], policies: readonly NetworkPolicy[], nodeName: string): Table {
-  return compilePolicies({ pods, policies, namespaces, nodeName, podCIDRs: [podCIDRs[nodeName] ?? ''] });
+  return compilePolicies(input(pods, policies, nodeName));
+}
+
+function input(pods: readonly PolicyPod[], policies: readonly NetworkPolicy[], nodeName: string): PolicyInput {
+  const addresses = Object.entries(nodeAddresses).map(([name, ip]) => ({ name, labels: {}, addresses: [ip] }));
+  return {
+    pods,
+    policies,
+    clusterPolicies: [],
+    namespaces,
+    nodes: addresses,
+    nodeName,
+    podCIDRs: [podCIDRs[nodeName] ?? ''],
+  };
 }
 
 function fromNode(table: Table, to: PolicyPod): Trace {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps the policy table of this node equal to the cluster's NetworkPolicies, Pods and Namespaces.
+// Keeps the policy table of this node equal to the cluster's NetworkPolicies and ClusterNetworkPolicies, Pods, Nodes and
+// Namespaces. Until all of these are known nothing is touched: rules of an agent that ended stay in force.
+
+import { isIP } from 'node:net';
 
 import { Informer } from '../../machinery/informer.ts';
 import { logger } from '../../machinery/log.ts';
@@ -8,11 +11,13 @@ import { resources } from '../../machinery/resources.ts';
 import { LiveTable } from '../nft/live-table.ts';
 import { SyncLoop } from '../nft/sync-loop.ts';
 import { CniAttachments, resultsDirectory } from './cni-attachments.ts';
-import { compilePolicies } from './compile.ts';
+import { ClusterPolicies } from './cluster-policies.ts';
+import { PolicyCompiler } from './compile.ts';
 import { policyPod, withAttachments } from './policy-pods.ts';
-import type { Namespace, NetworkPolicy, Pod } from '../../machinery/api-types.ts';
+import type { Namespace, NetworkPolicy, Node, Pod } from '../../machinery/api-types.ts';
 import type { Client } from '../../machinery/client.ts';
 import type { PolicyPod } from './policy-pods.ts';
+import type { PolicyNode } from './policy-sets.ts';
 
 const log = logger('network-policy');
 const syncSeconds = metrics.histogram(
@@ -28,11 +33,16 @@ const rescanMs = 30_000;
 export interface PolicyAgentOptions {
   readonly client: Client;
   readonly nodeName: string;
+  /** Started by whoever gives it. */
+  readonly nodes: Informer<Node>;
 }
 
 export class PolicyAgent {
   readonly #options: PolicyAgentOptions;
   readonly #policies: Informer<NetworkPolicy>;
+  readonly #clusterPolicies: ClusterPolicies;
+  readonly #nodes: Informer<Node>;
+  readonly #compiler = new PolicyCompiler();
   readonly #namespaces: Informer<Namespace>;
   readonly #pods: Informer<Pod>;
   readonly #byUid = new Map<string, PolicyPod>();
@@ -48,7 +58,9 @@ export class PolicyAgent {
 
   constructor(options: PolicyAgentOptions) {
     this.#options = options;
-    const { client } = options;
+    const { client, nodes } = options;
+    this.#nodes = nodes;
+    this.#clusterPolicies = new ClusterPolicies(client, () => this.#request());
     this.#policies = new Informer<NetworkPolicy>(client, resources.networkPolicies);
     this.#namespaces = new Informer<Namespace>(client, resources.namespaces, {
       transform: ({ metadata: { name, uid, labels, resourceVersion } }) => ({
@@ -74,6 +86,9 @@ export class PolicyAgent {
     this.#attachments = new CniAttachments(resultsDirectory, () => this.#request());
     this.#policies.onChange(({ object, old }) => {
       if (old === undefined || JSON.stringify(old.spec) !== JSON.stringify(object.spec)) this.#request();
+    });
+    nodes.onChange(({ object, old }) => {
+      if (old === undefined || JSON.stringify(policyNode(old)) !== JSON.stringify(policyNode(object))) this.#request();
     });
     this.#namespaces.onChange(({ object, old }) => {
       const labels = JSON.stringify(object.metadata.labels);
@@ -101,7 +116,9 @@ export class PolicyAgent {
     this.#rescan = setInterval(() => {
       this.#attachments.rescan().catch((error: unknown) => log.error('network attachments cannot be read', error));
     }, rescanMs);
-    await Promise.all([this.#policies, this.#namespaces, this.#pods].map((informer) => informer.start(signal)));
+    await Promise.all(
+      [this.#policies, this.#clusterPolicies, this.#namespaces, this.#pods].map((informer) => informer.start(signal)),
+    );
   }
 
   /** Resolves when rules are in force that guard these blocks, from which this node's pods have their addresses. */
@@ -123,14 +140,17 @@ export class PolicyAgent {
   }
 
   #request(): void {
-    if (this.#policies.synced && this.#namespaces.synced && this.#pods.synced) this.#loop.request();
+    const sources = [this.#policies, this.#clusterPolicies, this.#namespaces, this.#pods, this.#nodes];
+    if (sources.every(({ synced }) => synced)) this.#loop.request();
   }
 
   async #sync(): Promise<number | undefined> {
     const startedAt = performance.now();
     const waiting = this.#waiting.length;
-    const table = compilePolicies({
+    const table = this.#compiler.compile({
       policies: this.#policies.list(),
+      clusterPolicies: this.#clusterPolicies.list(),
+      nodes: this.#nodes.list().map(policyNode),
       pods: withAttachments(this.#byUid.values(), this.#attachments.list()),
       namespaces: new Map(this.#namespaces.list().map(({ metadata }) => [metadata.name ?? '', metadata.labels ?? {}])),
       nodeName: this.#options.nodeName,
@@ -145,6 +165,11 @@ export class PolicyAgent {
     for (const done of this.#waiting.splice(0, waiting)) done();
     return this.#live.untidy ? 1000 : undefined;
   }
+}
+
+function policyNode({ metadata, status }: Node): PolicyNode {
+  const addresses = (status?.addresses ?? []).map(({ address }) => address).filter((address) => isIP(address) !== 0);
+  return { name: metadata.name ?? '', labels: metadata.labels ?? {}, addresses };
 }
 
 /** Only what `policyPod` reads: every node keeps every pod of the cluster. */
