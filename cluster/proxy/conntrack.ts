@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removal of UDP flows that the connection tracker would keep sending to an endpoint that is gone, or into the void
 // from the time before a Service had endpoints. TCP needs none of this: its peers notice by themselves.
+//
+// The tracker's own table is what is compared with, so flows that went stale while no proxy ran are found as well.
 
 import { spawn } from 'node:child_process';
 
@@ -12,57 +14,105 @@ export interface UdpState {
   readonly backends: ReadonlySet<string>;
 }
 
-/** Argument lists for `conntrack`, one deletion each. Pure. */
-export function staleFlows(before: UdpState | undefined, after: UdpState | undefined): string[][] {
-  const port = (after ?? before)?.port;
-  if (port?.protocol !== 'udp') return [];
-  const deletions: string[][] = [];
-  const gone = [...(before?.backends ?? [])].filter((address) => after?.backends.has(address) !== true);
-  const appeared = (before?.backends.size ?? 0) === 0 && (after?.backends.size ?? 0) > 0;
-  const family = port.clusterIP.includes(':') ? 'ipv6' : 'ipv4';
-  const base = ['-D', '-f', family, '-p', 'udp'];
-  for (const address of [port.clusterIP, ...port.externalIPs, ...port.loadBalancerIPs]) {
-    const original = [...base, '--orig-dst', address, '--orig-port-dst', String(port.port)];
-    for (const backend of gone) deletions.push([...original, '--reply-src', backend]);
-    if (appeared) deletions.push(original);
-  }
-  if (port.nodePort !== undefined) {
-    const original = [...base, '--orig-port-dst', String(port.nodePort)];
-    for (const backend of gone) deletions.push([...original, '--reply-src', backend]);
-    if (appeared) deletions.push(original);
-  }
-  return deletions;
+export interface Flow {
+  /** Where the client sent to. */
+  readonly address: string;
+  readonly port: number;
+  /** Who answers: the endpoint that the flow was translated to. */
+  readonly repliesFrom: string;
 }
 
 export function udpState(port: ServicePort, backends: readonly Backend[]): UdpState | undefined {
   if (port.protocol !== 'udp') return undefined;
-  const usable = backends.filter((backend) => backend.ready || (backend.serving && backend.terminating));
+  const usable = backends.filter((backend) => backend.ready || backend.serving);
   return { port, backends: new Set(usable.map((backend) => backend.address)) };
 }
 
-/** With more deletions than this, all translated UDP flows go in one; those still wanted are translated anew. */
-const mostSingle = 50;
+/** Whether going from one state to the other can make a flow stale. */
+export function mayLeaveFlows(before: UdpState | undefined, after: UdpState | undefined): boolean {
+  if (before === undefined) return after !== undefined;
+  if (after === undefined) return true;
+  if (before.backends.size === 0) return after.backends.size > 0;
+  if ([...before.backends].some((address) => !after.backends.has(address))) return true;
+  const now = new Set(frontends(after));
+  return frontends(before).some((frontend) => !now.has(frontend));
+}
 
-/** Runs the deletions one after another. Finding nothing to delete is success. */
-export async function deleteFlows(deletions: readonly string[][], onError: (error: Error) => void): Promise<void> {
-  const families = new Set(deletions.map((args) => args[2] ?? 'ipv4'));
-  const chosen =
-    deletions.length > mostSingle
-      ? [...families].map((family) => ['-D', '-f', family, '-p', 'udp', '--dst-nat'])
-      : deletions;
-  for (const args of chosen) {
-    await new Promise<void>((resolve) => {
-      const child = spawn('conntrack', args, { stdio: ['ignore', 'ignore', 'pipe'] });
-      let said = '';
-      child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
-      child.on('error', (error) => {
-        onError(new Error(`conntrack cannot be started: ${error.message}; install the conntrack package`));
-        resolve();
-      });
-      child.on('close', (code) => {
-        if (code !== 0 && !said.includes('0 flow entries')) onError(new Error(`conntrack ${args.join(' ')}: ${said}`));
-        resolve();
-      });
-    });
+/** Flows to `states` that none of their backends answers. `gone` are addresses that were left behind. Pure. */
+export function staleFlows(flows: readonly Flow[], changes: UdpChanges, ownAddresses: ReadonlySet<string>): Flow[] {
+  const allowed = new Map<string, ReadonlySet<string>>();
+  for (const state of changes.before) for (const frontend of frontends(state)) allowed.set(frontend, new Set());
+  for (const state of changes.after) for (const frontend of frontends(state)) allowed.set(frontend, state.backends);
+  const stale = new Map<string, Flow>();
+  for (const flow of flows) {
+    const backends =
+      allowed.get(`${flow.address} ${flow.port}`) ??
+      (ownAddresses.has(flow.address) ? allowed.get(`node ${flow.port}`) : undefined);
+    if (backends === undefined || backends.has(flow.repliesFrom)) continue;
+    stale.set(`${flow.address} ${flow.port} ${flow.repliesFrom}`, flow);
   }
+  return [...stale.values()];
+}
+
+/** UDP Service ports that changed, as they were and as they are. */
+export interface UdpChanges {
+  readonly before: readonly UdpState[];
+  readonly after: readonly UdpState[];
+}
+
+function frontends({ port }: UdpState): string[] {
+  const addresses = [port.clusterIP, ...port.externalIPs, ...port.loadBalancerIPs];
+  const found = addresses.map((address) => `${address} ${port.port}`);
+  if (port.nodePort !== undefined) found.push(`node ${port.nodePort}`);
+  return found;
+}
+
+/** The UDP flows in what `conntrack -L` printed. Lines that are none are passed over. */
+export function parseFlows(text: string): Flow[] {
+  const flows: Flow[] = [];
+  const tuple = String.raw`src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)`;
+  const pattern = new RegExp(`^udp .*?${tuple}.*? ${tuple}`);
+  for (const line of text.split('\n')) {
+    const found = pattern.exec(line);
+    const [address, port, repliesFrom] = [found?.[2], found?.[4], found?.[5]];
+    if (address !== undefined && repliesFrom !== undefined) flows.push({ address, port: Number(port), repliesFrom });
+  }
+  return flows;
+}
+
+export async function listFlows(family: 'ip' | 'ip6'): Promise<Flow[]> {
+  return parseFlows(await runConntrack(['-L', '-f', familyName(family), '-p', 'udp'], ''));
+}
+
+/** All in one run of the tool. Flows that ended by themselves are no error. */
+export async function deleteFlows(flows: readonly Flow[], family: 'ip' | 'ip6'): Promise<void> {
+  if (flows.length === 0) return;
+  const lines = flows.map(
+    ({ address, port, repliesFrom }) =>
+      `-D -f ${familyName(family)} -p udp --orig-dst ${address} --orig-port-dst ${port} --reply-src ${repliesFrom}\n`,
+  );
+  await runConntrack(['-R', '-'], lines.join(''));
+}
+
+function familyName(family: 'ip' | 'ip6'): string {
+  return family === 'ip' ? 'ipv4' : 'ipv6';
+}
+
+function runConntrack(args: readonly string[], input: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('conntrack', args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    let output = '';
+    let said = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
+    child.on('error', (error) => {
+      reject(new Error(`conntrack cannot be started: ${error.message}; install the conntrack package`));
+    });
+    child.on('close', (code) => {
+      if (code === 0 || said.includes('0 flow entries')) resolve(output);
+      else reject(new Error(`conntrack ${args.join(' ')}: ${said.trim()}`));
+    });
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
 }

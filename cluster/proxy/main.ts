@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// kube-proxy: makes Services work on one node by nftables rules. A drop-in for upstream's in nftables mode: flags,
-// ports, metrics, table and chain names. The rules stay in force when the process ends.
+// kube-proxy: makes Services work on one node by nftables or iptables rules, for IPv4 and IPv6. A drop-in for
+// upstream's: flags, ports, metrics, table and chain names. The rules stay in force when the process ends.
 
-import { networkInterfaces } from 'node:os';
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 
 import { Client } from '../machinery/client.ts';
 import { FlagError, parseFlags } from '../machinery/flags.ts';
@@ -10,21 +12,37 @@ import { startHealthServer } from '../machinery/health-server.ts';
 import { Informer } from '../machinery/informer.ts';
 import { logger, setVerbosity } from '../machinery/log.ts';
 import { resources } from '../machinery/resources.ts';
-import { containsAddress, familyOf, parsePrefix } from '../network/addresses.ts';
 import { SyncLoop } from '../network/nft/sync-loop.ts';
+import { chooseIptables } from './iptables/iptables-command.ts';
+import { IptablesRules } from './iptables/iptables-rules.ts';
+import { leanService, leanSlice, serviceKey } from './lean-objects.ts';
+import { removeLeftovers } from './leftovers.ts';
+import { NftablesRules } from './nftables/nftables-rules.ts';
+import { ownAddresses, ruleOptions } from './node-facts.ts';
 import { Proxier } from './proxier.ts';
 import { proxyMetrics } from './proxy-metrics.ts';
 import { ServiceHealthServer } from './service-health.ts';
-import type { ServerResponse } from 'node:http';
-import type { EndpointSlice, Node, ObjectMeta, Service } from '../machinery/api-types.ts';
-import type { PlanOptions } from './plan.ts';
+import type { EndpointSlice, Node, Service } from '../machinery/api-types.ts';
+import type { RuleOptions, RuleWriter } from './rule-writer.ts';
+import type { HealthCheck } from './service-health.ts';
 
 const flagSpec = {
   kubeconfig: { type: 'string', required: true, description: 'kubeconfig file with the right to watch Services' },
   'hostname-override': { type: 'string', required: true, description: 'name of the Node that this process serves' },
-  'cluster-cidr': { type: 'list', description: 'pod addresses; other sources are masqueraded towards a ClusterIP' },
-  'proxy-mode': { type: 'string', default: 'nftables', description: 'nftables is the only mode' },
-  'nodeport-addresses': { type: 'list', description: 'CIDRs of node addresses that serve NodePorts (default: all)' },
+  'cluster-cidr': {
+    type: 'list',
+    description: 'pod addresses, both families; other sources are masqueraded towards a ClusterIP',
+  },
+  'proxy-mode': { type: 'string', default: 'nftables', description: 'nftables or iptables' },
+  'nodeport-addresses': {
+    type: 'list',
+    description: 'CIDRs of node addresses that serve NodePorts, or "primary" (default: all)',
+  },
+  'iptables-localhost-nodeports': {
+    type: 'boolean',
+    default: true,
+    description: 'iptables mode: NodePorts answer on 127.0.0.1 too (sets route_localnet)',
+  },
   'healthz-bind-address': { type: 'string', default: '0.0.0.0:10256', description: 'address of /healthz' },
   'metrics-bind-address': { type: 'string', default: '127.0.0.1:10249', description: 'address of /metrics' },
   'sync-period': { type: 'duration', default: '1h', description: 'how often all rules are written anew unasked' },
@@ -33,16 +51,18 @@ const flagSpec = {
 } as const;
 
 const log = logger('kube-proxy');
-const serviceNameLabel = 'kubernetes.io/service-name';
 const triggerTimeAnnotation = 'endpoints.kubernetes.io/last-change-trigger-time';
 /** Without a successful sync for this long while one is due, the proxy reports itself unhealthy. */
 const staleAfterMs = 60_000;
+/** How often iptables mode looks whether somebody flushed the tables. */
+const watchTablesMs = 10_000;
 
 async function main(): Promise<void> {
   const flags = parseFlags(process.argv.slice(2), flagSpec);
   setVerbosity(flags.v);
-  if (flags['proxy-mode'] !== 'nftables') {
-    throw new FlagError(`--proxy-mode=${flags['proxy-mode']} is not supported; use nftables`);
+  const mode = flags['proxy-mode'];
+  if (mode !== 'nftables' && mode !== 'iptables') {
+    throw new FlagError(`--proxy-mode=${mode} is not supported; use nftables or iptables`);
   }
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
@@ -68,19 +88,51 @@ async function main(): Promise<void> {
   let triggers: number[] = [];
   let nodeEligible = true;
 
-  const options = (): PlanOptions => planOptions(flags, nodes.get(nodeName)?.metadata.labels ?? {}, nodeName);
-  const proxier = new Proxier(
-    {
-      services: () => services.list(),
-      service: (key) => services.get(key.slice(key.indexOf('/') + 1), key.slice(0, key.indexOf('/'))),
-      slices: (key) => slices.byIndex('service', key),
-    },
-    options(),
-    (error) => log.warn('stale UDP flows were not removed', { error }),
-  );
+  const options = (family: 'ip' | 'ip6'): RuleOptions =>
+    ruleOptions(family, { flags, nodeName, node: nodes.get(nodeName) });
+  const makeWriter: (rules: RuleOptions) => RuleWriter =
+    mode === 'nftables'
+      ? (rules) => new NftablesRules(rules)
+      : await iptablesWriters(flags['iptables-localhost-nodeports']);
+  const source = {
+    services: () => services.list(),
+    service: (key: string) => services.get(key.slice(key.indexOf('/') + 1), key.slice(0, key.indexOf('/'))),
+    slices: (key: string) => slices.byIndex('service', key),
+    ownAddresses,
+  };
+  // A kernel without IPv6 has no such file; one with IPv6 costs an idle table.
+  const families = existsSync('/proc/net/if_inet6') ? (['ip', 'ip6'] as const) : (['ip'] as const);
+  const proxiers = families.map((family) => {
+    const rules = options(family);
+    return new Proxier({
+      source,
+      rules,
+      writer: makeWriter(rules),
+      onConntrackError: (error) => log.warn('stale UDP flows were not removed', { error }),
+    });
+  });
   // Queued work that was not done for long is what makes a proxy unhealthy; an idle one is healthy.
   const healthy = (): boolean => syncedAt > 0 && (queuedAt <= syncedAt || Date.now() - queuedAt < staleAfterMs);
   const serviceHealth = new ServiceHealthServer(healthy, (message, error) => log.error(message, error));
+
+  /** One family's part of a pass; true when something is left to tidy up. */
+  const syncFamily = async (proxier: Proxier, batch: ReadonlySet<string> | 'all'): Promise<boolean> => {
+    const startedAt = performance.now();
+    const family = familyLabels[proxier.family];
+    const report = await proxier.sync(batch);
+    const seconds = (performance.now() - startedAt) / 1000;
+    proxyMetrics.sync.observe(seconds, family);
+    (report.kind === 'whole' ? proxyMetrics.fullSync : proxyMetrics.partialSync).observe(seconds, family);
+    proxyMetrics.withoutLocal.set(report.withoutLocal.internal, { ...family, traffic_policy: 'internal' });
+    proxyMetrics.withoutLocal.set(report.withoutLocal.external, { ...family, traffic_policy: 'external' });
+    for (const [table, count] of proxier.ruleCounts()) proxyMetrics.rules.set(count, { ...family, table });
+    proxyMetrics.lastSync.set(Date.now() / 1000, family);
+    if (report.refused !== undefined) {
+      proxyMetrics.partialFailures[mode].add(1, family);
+      log.warn('a difference was refused, all rules were written anew', { reason: report.refused });
+    }
+    return report.untidy;
+  };
 
   const loop = new SyncLoop({
     settleMs: flags['min-sync-period'],
@@ -90,38 +142,32 @@ async function main(): Promise<void> {
       const batchTriggers = triggers;
       changed = new Set();
       triggers = [];
-      const wasEverything = everything;
       everything = false;
-      const startedAt = performance.now();
       const startedWallClock = Date.now();
-      try {
-        const report = await proxier.sync(batch);
-        const seconds = (performance.now() - startedAt) / 1000;
-        proxyMetrics.sync.observe(seconds);
-        (report.kind === 'whole' ? proxyMetrics.fullSync : proxyMetrics.partialSync).observe(seconds);
-        for (const trigger of batchTriggers) {
-          proxyMetrics.networkProgramming.observe(Math.max(0, Date.now() - trigger) / 1000);
-        }
-        syncedAt = startedWallClock;
-        proxyMetrics.lastSync.set(Date.now() / 1000);
-        proxyMetrics.withoutLocal.set(report.withoutLocal.internal, { traffic_policy: 'internal' });
-        proxyMetrics.withoutLocal.set(report.withoutLocal.external, { traffic_policy: 'external' });
-        if (report.refused !== undefined) {
-          proxyMetrics.failures.add();
-          log.warn('a difference was refused, the table was written anew', { reason: report.refused });
-        }
-        log.debug('synced', { kind: report.kind, services: batch === 'all' ? 'all' : batch.size, seconds });
-        serviceHealth.sync(proxier.healthChecks());
-        return report.untidy ? 1000 : undefined;
-      } catch (error) {
-        if (wasEverything) everything = true;
-        if (batch !== 'all') for (const key of batch) changed.add(key);
+      const ends = await Promise.allSettled(proxiers.map((proxier) => syncFamily(proxier, batch)));
+      const failed = ends.find((end) => end.status === 'rejected');
+      if (failed !== undefined) {
+        if (batch === 'all') everything = true;
+        else for (const key of batch) changed.add(key);
         triggers.push(...batchTriggers);
-        throw error;
+        throw failed.reason;
       }
+      for (const trigger of batchTriggers) {
+        proxyMetrics.networkProgramming.observe(Math.max(0, Date.now() - trigger) / 1000);
+      }
+      if (syncedAt === 0) {
+        // Only now: until these rules were in force, the old ones served.
+        removeLeftovers(mode).catch((error: unknown) =>
+          log.warn('rules of the other mode were not removed', { error }),
+        );
+      }
+      syncedAt = startedWallClock;
+      log.debug('synced', { services: batch === 'all' ? 'all' : batch.size, ms: Date.now() - startedWallClock });
+      serviceHealth.sync(mergedHealthChecks(proxiers));
+      return ends.some((end) => end.status === 'fulfilled' && end.value) ? 1000 : undefined;
     },
     onError: (error) => {
-      proxyMetrics.failures.add();
+      proxyMetrics.failures[mode].add();
       log.error('rules could not be synced, trying again in 1 s', error);
     },
   });
@@ -130,34 +176,40 @@ async function main(): Promise<void> {
     proxyMetrics.lastQueued.set(Date.now() / 1000);
     if (services.synced && slices.synced) loop.request();
   };
+  const requestEverything = (): void => {
+    everything = true;
+    request();
+  };
 
   services.onChange(({ object }) => {
     proxyMetrics.serviceChanges.add();
     changed.add(`${object.metadata.namespace}/${object.metadata.name}`);
     request();
   });
-  slices.onChange(({ object }) => {
+  slices.onChange(({ type, object, old }) => {
     proxyMetrics.endpointChanges.add();
     changed.add(serviceKey(object.metadata));
-    const trigger = Date.parse(object.metadata.annotations?.[triggerTimeAnnotation] ?? '');
-    if (!Number.isNaN(trigger) && syncedAt > 0) triggers.push(trigger);
+    const trigger = object.metadata.annotations?.[triggerTimeAnnotation];
+    // Other changes of a slice leave the time of the last change of its endpoints as it was.
+    const news = type !== 'deleted' && trigger !== old?.metadata.annotations?.[triggerTimeAnnotation];
+    const at = Date.parse(trigger ?? '');
+    if (news && !Number.isNaN(at) && syncedAt > 0) triggers.push(at);
     request();
   });
-  let zone: string | undefined;
+  let facts = '';
   nodes.onChange(({ type, object }) => {
-    const { labels, deletionTimestamp } = object.metadata;
     nodeEligible =
       type !== 'deleted' &&
-      deletionTimestamp === undefined &&
+      object.metadata.deletionTimestamp === undefined &&
       object.spec?.taints?.some((taint) => taint.key === 'ToBeDeletedByClusterAutoscaler') !== true;
-    if (labels?.['topology.kubernetes.io/zone'] === zone) return;
-    zone = labels?.['topology.kubernetes.io/zone'];
-    proxier.configure(options());
-    everything = true;
-    request();
+    const now = families.map(options);
+    if (JSON.stringify(now) === facts) return;
+    facts = JSON.stringify(now);
+    for (const [index, rules] of now.entries()) proxiers[index]?.configure(rules);
+    requestEverything();
   });
 
-  const answerHealth = (response: ServerResponse, counter: keyof typeof proxyMetrics & ('healthz' | 'livez')): void => {
+  const answerHealth = (response: ServerResponse, counter: 'healthz' | 'livez'): void => {
     const ok = healthy() && (counter === 'livez' || nodeEligible);
     proxyMetrics[counter].add(1, { code: ok ? '200' : '503' });
     response.writeHead(ok ? 200 : 503, { 'content-type': 'application/json', 'x-content-type-options': 'nosniff' });
@@ -178,7 +230,7 @@ async function main(): Promise<void> {
     {
       address: flags['metrics-bind-address'],
       routes: {
-        '/proxyMode': (_request, response) => response.writeHead(200, { 'content-type': 'text/plain' }).end('nftables'),
+        '/proxyMode': (_request, response) => response.writeHead(200, { 'content-type': 'text/plain' }).end(mode),
       },
     },
     stop.signal,
@@ -186,83 +238,60 @@ async function main(): Promise<void> {
 
   await Promise.all([services.start(stop.signal), slices.start(stop.signal), nodes.start(stop.signal)]);
   request();
-  const resync = setInterval(() => {
-    proxier.distrust();
-    everything = true;
-    request();
-  }, flags['sync-period']);
-  log.info('watching', { node: nodeName, services: services.list().length });
+  const distrust = (): void => {
+    for (const proxier of proxiers) proxier.distrust();
+    requestEverything();
+  };
+  const resync = setInterval(distrust, flags['sync-period']);
+  const tableWatch = setInterval(() => {
+    if (syncedAt === 0) return;
+    for (const proxier of proxiers) {
+      proxier.stillThere().then(
+        (there) => {
+          if (there) return;
+          log.warn('the rules are gone from the kernel, all are written anew', { family: proxier.family });
+          distrust();
+        },
+        (error: unknown) => log.warn('cannot see whether the rules are still there', { error }),
+      );
+    }
+  }, watchTablesMs);
+  log.info('watching', { node: nodeName, mode, families, services: services.list().length });
   if (!stop.signal.aborted) {
     await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
   }
   clearInterval(resync);
+  clearInterval(tableWatch);
   await loop.stop();
   serviceHealth.close();
   client.close();
 }
 
-interface ProxyFlags {
-  readonly 'cluster-cidr': readonly string[];
-  readonly 'nodeport-addresses': readonly string[];
+const familyLabels = { ip: { ip_family: 'IPv4' }, ip6: { ip_family: 'IPv6' } } as const;
+
+async function iptablesWriters(localhostNodePorts: boolean): Promise<(rules: RuleOptions) => RuleWriter> {
+  const variant = await chooseIptables();
+  log.info('writing rules by iptables', { variant });
+  let onLocalhost = localhostNodePorts;
+  if (localhostNodePorts) {
+    try {
+      await writeFile('/proc/sys/net/ipv4/conf/all/route_localnet', '1\n');
+    } catch (error) {
+      onLocalhost = false;
+      log.warn('route_localnet cannot be set: NodePorts do not answer on 127.0.0.1', { error });
+    }
+  }
+  return (rules) => new IptablesRules({ ...rules, localhostNodePorts: onLocalhost && rules.family === 'ip' }, variant);
 }
 
-function planOptions(flags: ProxyFlags, labels: Readonly<Record<string, string>>, nodeName: string): PlanOptions {
-  const cidrs = flags['nodeport-addresses'].filter((cidr) => cidr !== 'primary');
-  const prefixes = cidrs.map(parsePrefix);
-  const own = Object.values(networkInterfaces()).flatMap((addresses) =>
-    (addresses ?? []).map(({ address }) => address),
-  );
-  return {
-    node: { name: nodeName, zone: labels['topology.kubernetes.io/zone'] },
-    family: 'ip',
-    clusterCIDRs: flags['cluster-cidr'].filter((cidr) => familyOf(cidr.split('/')[0] ?? '') === 4),
-    nodePortAddresses:
-      prefixes.length === 0 || cidrs.includes('0.0.0.0/0')
-        ? undefined
-        : own.filter((address) => familyOf(address) === 4 && prefixes.some((cidr) => containsAddress(cidr, address))),
-  };
-}
-
-function serviceKey(metadata: ObjectMeta): string {
-  return `${metadata.namespace}/${metadata.labels?.[serviceNameLabel] ?? ''}`;
-}
-
-/** Only what the rules depend on is kept, on every node of the cluster. */
-function leanService({ metadata, spec, status }: Service): Service {
-  const { name, namespace, labels, resourceVersion, uid } = metadata;
-  return {
-    metadata: {
-      ...(name && { name }),
-      ...(namespace && { namespace }),
-      ...(labels && { labels }),
-      ...(resourceVersion && { resourceVersion }),
-      ...(uid && { uid }),
-    },
-    ...(spec && { spec }),
-    ...(status && { status }),
-  };
-}
-
-function leanSlice(slice: EndpointSlice): EndpointSlice {
-  const { name, namespace, labels, annotations, resourceVersion, uid } = slice.metadata;
-  return {
-    metadata: {
-      ...(name && { name }),
-      ...(namespace && { namespace }),
-      ...(labels && { labels }),
-      ...(annotations && { annotations }),
-      ...(resourceVersion && { resourceVersion }),
-      ...(uid && { uid }),
-    },
-    addressType: slice.addressType,
-    ...(slice.ports && { ports: slice.ports }),
-    endpoints: (slice.endpoints ?? []).map(({ addresses, conditions, nodeName, hints }) => ({
-      addresses,
-      ...(conditions && { conditions }),
-      ...(nodeName && { nodeName }),
-      ...(hints && { hints }),
-    })),
-  };
+/** One health check per port: a Service of both families counts the family that has more endpoints here. */
+function mergedHealthChecks(proxiers: readonly Proxier[]): HealthCheck[] {
+  const byPort = new Map<number, HealthCheck>();
+  for (const check of proxiers.flatMap((proxier) => [...proxier.healthChecks()])) {
+    const known = byPort.get(check.port);
+    if (known === undefined || known.localEndpoints < check.localEndpoints) byPort.set(check.port, check);
+  }
+  return [...byPort.values()];
 }
 
 main().then(

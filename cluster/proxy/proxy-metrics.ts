@@ -48,9 +48,29 @@ export const proxyMetrics = {
     'kubeproxy_sync_proxy_rules_service_changes_total',
     'Cumulative proxy rules Service changes',
   ),
-  failures: metrics.counter(
-    'kubeproxy_sync_proxy_rules_nftables_sync_failures_total',
-    'Cumulative proxy nftables sync failures',
+  failures: {
+    nftables: metrics.counter(
+      'kubeproxy_sync_proxy_rules_nftables_sync_failures_total',
+      'Cumulative proxy nftables sync failures',
+    ),
+    iptables: metrics.counter(
+      'kubeproxy_sync_proxy_rules_iptables_restore_failures_total',
+      'Cumulative proxy iptables restore failures',
+    ),
+  },
+  partialFailures: {
+    nftables: metrics.counter(
+      'kubeproxy_sync_proxy_rules_nftables_partial_sync_failures_total',
+      'Cumulative proxy nftables partial sync failures',
+    ),
+    iptables: metrics.counter(
+      'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total',
+      'Cumulative proxy iptables partial restore failures',
+    ),
+  },
+  rules: metrics.gauge(
+    'kubeproxy_sync_proxy_rules_iptables_total',
+    'Total number of iptables rules owned by kube-proxy',
   ),
   withoutLocal: metrics.gauge(
     'kubeproxy_sync_proxy_rules_no_local_endpoints_total',

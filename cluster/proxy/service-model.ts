@@ -16,6 +16,8 @@ export interface ServicePort {
   readonly port: number;
   readonly clusterIP: string;
   readonly nodePort: number | undefined;
+  /** Where load balancers ask whether this node has endpoints (externalTrafficPolicy Local). */
+  readonly healthCheckNodePort: number | undefined;
   readonly externalIPs: readonly string[];
   readonly loadBalancerIPs: readonly string[];
   readonly loadBalancerSourceRanges: readonly string[];
@@ -72,6 +74,7 @@ export function servicePorts(service: Service, family: IpFamily): ServicePort[] 
       spec.sessionAffinity === 'ClientIP'
         ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds)
         : undefined,
+    healthCheckNodePort: spec.healthCheckNodePort === 0 ? undefined : spec.healthCheckNodePort,
     externalLocal: spec.externalTrafficPolicy === 'Local',
     internalLocal: spec.internalTrafficPolicy === 'Local',
   };

@@ -2,9 +2,8 @@
 // Services, policies and routes with real packets, as root, in namespaces of this test's own.
 import { expect } from 'chai';
 
-import { planServicePort } from '../../proxy/plan.ts';
-import { staleFlows, udpState } from '../../proxy/conntrack.ts';
-import { assembleTable } from '../../proxy/rule-store.ts';
+import { planServicePort } from '../../proxy/nftables/plan.ts';
+import { assembleTable } from '../../proxy/nftables/rule-store.ts';
 import { masqueradeTable } from '../masquerade.ts';
 import { compilePolicies } from '../policy/compile.ts';
 import { makeWorld } from './netns-world.ts';
@@ -141,27 +140,6 @@ describe('data path', function () {
     });
   });
 
-  it('let UDP clients go to new endpoints once stale flows are removed', async () => {
-    const [a, b, c] = world.pods;
-    const facts = { protocol: 'udp' };
-    const flows = (from: readonly Peer[], to: readonly Peer[]): string[][] => {
-      const state = (endpoints: readonly Peer[]) =>
-        udpState(
-          service(facts, endpoints).port,
-          endpoints.map((peer) => backend(peer, false)),
-        );
-      return staleFlows(state(from), state(to));
-    };
-    services([service(facts, [b])]);
-    expect((await a.request({ do: 'open', protocol: 'udp', host: virtual, port: 80 })).text).to.contain('pod13');
-    services([service(facts, [c])]);
-    expect((await a.request({ do: 'send' })).text).to.contain('pod13');
-    const deletions = flows([b], [c]);
-    expect(deletions).to.have.length(1);
-    for (const args of deletions) world.node1.run(`conntrack ${args.join(' ')} 2>&1`);
-    expect((await a.request({ do: 'send' })).text).to.contain('pod22');
-  });
-
   describe('policies', () => {
     it('deny and allow on the same node and across nodes, judged behind Services', async () => {
       const [a, b, c] = world.pods;
@@ -223,6 +201,7 @@ describe('data path', function () {
         node: { name: node.name, zone: undefined },
         family: 'ip',
         clusterCIDRs,
+        nodeAddresses: [],
         nodePortAddresses: undefined,
       } as const;
       const rules = list.map(({ port, endpoints }) =>
@@ -282,6 +261,7 @@ function service(
     port: 80,
     clusterIP: virtual,
     nodePort: undefined,
+    healthCheckNodePort: undefined,
     externalIPs: [],
     loadBalancerIPs: [],
     loadBalancerSourceRanges: [],

@@ -2,12 +2,12 @@
 // Virtual packets through kube-proxy's rules.
 import { expect } from 'chai';
 
-import { tracePacket } from '../network/nft/trace-packet.ts';
+import { tracePacket } from '../../network/nft/trace-packet.ts';
 import { planServicePort } from './plan.ts';
 import { assembleTable } from './rule-store.ts';
-import { backendsByPort, servicePorts } from './service-model.ts';
-import type { EndpointSlice, Service, ServiceSpec } from '../machinery/api-types.ts';
-import type { Trace, TraceOptions, VirtualPacket } from '../network/nft/trace-packet.ts';
+import { backendsByPort, servicePorts } from '../service-model.ts';
+import type { EndpointSlice, Service, ServiceSpec } from '../../machinery/api-types.ts';
+import type { Trace, TraceOptions, VirtualPacket } from '../../network/nft/trace-packet.ts';
 
 const node = { name: 'worker', zone: 'z1' };
 const nodeAddress = '172.18.0.2';
@@ -152,7 +152,13 @@ function cluster(
   endpoints: NonNullable<EndpointSlice['endpoints']>,
   status: NonNullable<Service['status']> = {},
 ) {
-  const options = { node, family: 'ip', clusterCIDRs: ['10.244.0.0/16'], nodePortAddresses: undefined } as const;
+  const options = {
+    node,
+    family: 'ip',
+    clusterCIDRs: ['10.244.0.0/16'],
+    nodeAddresses: [],
+    nodePortAddresses: undefined,
+  } as const;
   const object = { ...service(spec), status };
   const slice: EndpointSlice = {
     metadata: { name: 'web-1', namespace: 'default' },

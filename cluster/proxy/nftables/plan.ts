@@ -10,19 +10,11 @@
 
 import { createHash } from 'node:crypto';
 
-import { counter, renderEndpoint, unless, verdict, when } from '../network/nft/ruleset.ts';
-import { usableBackends } from './service-model.ts';
-import type { Chain, ElementSet, Family, KeyType, Match, Rule, Verdict } from '../network/nft/ruleset.ts';
-import type { Backend, NodeIdentity, ServicePort } from './service-model.ts';
-
-export interface PlanOptions {
-  readonly node: NodeIdentity;
-  readonly family: 'ip' | 'ip6';
-  /** Pod addresses; sources outside are masqueraded on their way to a ClusterIP. */
-  readonly clusterCIDRs: readonly string[];
-  /** Node addresses on which NodePorts answer; undefined for all of the node's addresses except loopback. */
-  readonly nodePortAddresses: readonly string[] | undefined;
-}
+import { counter, renderEndpoint, unless, verdict, when } from '../../network/nft/ruleset.ts';
+import { usableBackends } from '../service-model.ts';
+import type { Chain, ElementSet, Family, KeyType, Match, Rule, Verdict } from '../../network/nft/ruleset.ts';
+import type { RuleOptions } from '../rule-writer.ts';
+import type { Backend, ServicePort } from '../service-model.ts';
 
 /** What one Service port adds to the table. */
 export interface ServiceRules {
@@ -55,7 +47,7 @@ const toNodePort = 'meta l4proto . th dport';
 type SetFacts = Pick<ElementSet, 'key' | 'value'>;
 
 /** The chains that Services with these numbers of endpoints share. */
-export function sharedChains(counts: Iterable<number>, { family }: PlanOptions): Map<string, Chain> {
+export function sharedChains(counts: Iterable<number>, { family }: RuleOptions): Map<string, Chain> {
   const chains = new Map<string, Chain>();
   const all = [...counts];
   const most = Math.max(0, ...all);
@@ -77,7 +69,7 @@ export function sharedChains(counts: Iterable<number>, { family }: PlanOptions):
 }
 
 /** The sets and maps whose elements are those of Services. */
-export function sharedSets(counts: Iterable<number>, { family }: PlanOptions): Map<string, SetFacts> {
+export function sharedSets(counts: Iterable<number>, { family }: RuleOptions): Map<string, SetFacts> {
   const address = addressType(family);
   const triple: KeyType[] = [address, 'inet_proto', 'inet_service'];
   const pair: KeyType[] = ['inet_proto', 'inet_service'];
@@ -99,20 +91,20 @@ export function sharedSets(counts: Iterable<number>, { family }: PlanOptions): M
 }
 
 /** The sets that depend on the node alone. */
-export function baseSets({ family, nodePortAddresses }: PlanOptions): Map<string, ElementSet> {
+export function baseSets({ family, nodePortAddresses }: RuleOptions): Map<string, ElementSet> {
   if (nodePortAddresses === undefined) return new Map();
   const elements = new Map(nodePortAddresses.map((ip) => [ip, ''] as const));
   return new Map([['nodeport-ips', { key: [addressType(family)], elements }]]);
 }
 
 /** The chains, sets and map elements of one Service port with its backends. */
-export function planServicePort(port: ServicePort, backends: readonly Backend[], options: PlanOptions): ServiceRules {
+export function planServicePort(port: ServicePort, backends: readonly Backend[], options: RuleOptions): ServiceRules {
   return new ServicePlan(port, backends, options).rules();
 }
 
 class ServicePlan {
   readonly #port: ServicePort;
-  readonly #options: PlanOptions;
+  readonly #options: RuleOptions;
   readonly #cluster: readonly Backend[];
   readonly #local: readonly Backend[];
   readonly #label: string;
@@ -121,7 +113,7 @@ class ServicePlan {
   readonly #elements: Element[] = [];
   readonly #counts = new Set<number>();
 
-  constructor(port: ServicePort, backends: readonly Backend[], options: PlanOptions) {
+  constructor(port: ServicePort, backends: readonly Backend[], options: RuleOptions) {
     const { cluster, local } = usableBackends(backends, options.node);
     this.#port = port;
     this.#options = options;
@@ -299,7 +291,7 @@ function translation(fields: string, map: string): Chain {
 }
 
 /** The chains that depend on the node alone. */
-export function baseChains({ family, nodePortAddresses, clusterCIDRs }: PlanOptions): Map<string, Chain> {
+export function baseChains({ family, nodePortAddresses, clusterCIDRs }: RuleOptions): Map<string, Chain> {
   const daddr = `${family} daddr`;
   const saddr = `${family} saddr`;
   const toNode: Match[] =

@@ -2,17 +2,18 @@
 import { expect } from 'chai';
 import * as fc from 'fast-check';
 
-import { planTransaction } from '../network/nft/transaction.ts';
+import { planTransaction } from '../../network/nft/transaction.ts';
 import { planServicePort } from './plan.ts';
 import { RuleStore } from './rule-store.ts';
-import type { ElementSet, Table } from '../network/nft/ruleset.ts';
-import type { PlanOptions } from './plan.ts';
-import type { Backend, ServicePort } from './service-model.ts';
+import type { ElementSet, Table } from '../../network/nft/ruleset.ts';
+import type { RuleOptions } from '../rule-writer.ts';
+import type { Backend, ServicePort } from '../service-model.ts';
 
-const options: PlanOptions = {
+const options: RuleOptions = {
   node: { name: 'n1', zone: undefined },
   family: 'ip',
   clusterCIDRs: ['10.244.0.0/16'],
+  nodeAddresses: [],
   nodePortAddresses: undefined,
 };
 
@@ -74,6 +75,7 @@ function service(name: string, facts: Partial<ServicePort>): ServicePort {
     port: 80,
     clusterIP: `10.96.0.${name.length}`,
     nodePort: undefined,
+    healthCheckNodePort: undefined,
     externalIPs: [],
     loadBalancerIPs: [],
     loadBalancerSourceRanges: [],

@@ -3,9 +3,10 @@
 // with the number of Services. Where two Services claim the same address and port, the first keeps it until it goes.
 
 import { baseChains, baseSets, sharedChains, sharedSets } from './plan.ts';
-import type { Chain, ElementSet, Table } from '../network/nft/ruleset.ts';
-import type { FormerElements } from '../network/nft/transaction.ts';
-import type { Element, PlanOptions, ServiceRules } from './plan.ts';
+import type { Chain, ElementSet, Table } from '../../network/nft/ruleset.ts';
+import type { FormerElements } from '../../network/nft/transaction.ts';
+import type { RuleOptions } from '../rule-writer.ts';
+import type { Element, ServiceRules } from './plan.ts';
 
 export const tableName = 'kube-proxy';
 
@@ -33,7 +34,7 @@ export class RuleStore {
   }
 
   /** The table as it is now, and what its elements were at the last call where they may differ. */
-  take(options: PlanOptions): { readonly table: Table; readonly former: FormerElements } {
+  take(options: RuleOptions): { readonly table: Table; readonly former: FormerElements } {
     const chains = new Map<string, Chain>([...baseChains(options), ...sharedChains(this.#counts.keys(), options)]);
     const sets = new Map<string, ElementSet>(baseSets(options));
     for (const [name, facts] of sharedSets(this.#counts.keys(), options)) {
@@ -109,7 +110,7 @@ export class RuleStore {
 }
 
 /** The table of these rules. */
-export function assembleTable(parts: readonly ServiceRules[], options: PlanOptions): Table {
+export function assembleTable(parts: readonly ServiceRules[], options: RuleOptions): Table {
   const store = new RuleStore();
   for (const [index, part] of parts.entries()) store.replace(String(index), [part]);
   return store.take(options).table;

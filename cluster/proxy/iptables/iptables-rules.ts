@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The iptables back end. The first write replaces what a former proxy left, chain by chain and without a gap; later
+// ones are differences. Where a difference is refused (someone else changed the tables), everything is written anew.
+
+import { ChainStore } from './chain-store.ts';
+import { runIptables } from './iptables-command.ts';
+import { baseChains, largeClusterEndpoints, planServiceChains } from './plan.ts';
+import type { PortWithBackends, RuleOptions, RuleWriter, WriteReport } from '../rule-writer.ts';
+import type { IptablesTool, IptablesVariant } from './iptables-command.ts';
+import type { IptablesOptions, KernelTable, SharedRule } from './plan.ts';
+
+/** The lock of the legacy variant is shared with everybody who changes rules. */
+const wait = ['-w', '5'];
+const serviceChain = /^:(KUBE-(?:SVC|SVL|SEP|FW|EXT|XLB)-\S+) /gm;
+
+export class IptablesRules implements RuleWriter {
+  readonly #variant: IptablesVariant;
+  readonly #store = new ChainStore();
+  readonly #localhostNodePorts: boolean;
+  #options: IptablesOptions;
+  /** Services' chains as the kernel has them; undefined when that is not known. */
+  #written: Map<string, string> | undefined;
+  readonly #endpoints = new Map<string, number>();
+  #endpointCount = 0;
+
+  constructor(options: IptablesOptions, variant: IptablesVariant) {
+    this.#options = options;
+    this.#localhostNodePorts = options.localhostNodePorts;
+    this.#variant = variant;
+  }
+
+  configure(options: RuleOptions): void {
+    this.#options = { ...options, localhostNodePorts: this.#localhostNodePorts };
+    // Chains that do not belong to a Service may be others now.
+    this.distrust();
+  }
+
+  replace(service: string, ports: readonly PortWithBackends[]): void {
+    const endpoints = ports.reduce((sum, { backends }) => sum + backends.length, 0);
+    this.#endpointCount += endpoints - (this.#endpoints.get(service) ?? 0);
+    if (endpoints === 0) this.#endpoints.delete(service);
+    else this.#endpoints.set(service, endpoints);
+    const brief = this.#endpointCount > largeClusterEndpoints;
+    this.#store.replace(
+      service,
+      ports.map(({ port, backends }) => planServiceChains(port, backends, { options: this.#options, brief })),
+    );
+  }
+
+  async write(): Promise<WriteReport> {
+    const written = this.#written;
+    if (written === undefined) {
+      await this.#writeAll();
+      return { kind: 'whole', untidy: false };
+    }
+    const text = this.#store.difference(this.#options, written);
+    if (text === '') return { kind: 'none', untidy: false };
+    try {
+      await this.#run('restore', [...wait, '--noflush'], text);
+      return { kind: 'difference', untidy: false };
+    } catch (error) {
+      await this.#writeAll();
+      return { kind: 'whole', refused: error instanceof Error ? error.message : String(error), untidy: false };
+    }
+  }
+
+  distrust(): void {
+    this.#written = undefined;
+  }
+
+  async stillThere(): Promise<boolean> {
+    const found = await Promise.all(
+      (['mangle', 'nat', 'filter'] as const).map((table) =>
+        this.#run('rule', [...wait, '-t', table, '-S', 'KUBE-PROXY-CANARY']).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    return !found.includes(false);
+  }
+
+  ruleCounts(): ReadonlyMap<string, number> {
+    const counts = new Map(this.#store.counts());
+    const { fixed, last } = baseChains(this.#options);
+    for (const part of [...fixed, ...last]) {
+      if ('rule' in part) counts.set(part.table, (counts.get(part.table) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  async #writeAll(): Promise<void> {
+    this.#written = undefined;
+    const saved = await this.#run('save', ['-t', 'nat']);
+    const stale = [...saved.matchAll(serviceChain)].map(([, name]) => name ?? '');
+    const written = new Map<string, string>();
+    const text = this.#store.whole(this.#options, { written, stale });
+    await this.#run('restore', [...wait, '--noflush'], text);
+    for (const hook of baseChains(this.#options).hooks) await this.#ensure(hook);
+    this.#written = written;
+  }
+
+  /** Jumps go in front: rules of others must not take Services' packets first. */
+  async #ensure({ table, chain, rule }: SharedRule): Promise<void> {
+    const args = (verb: '-C' | '-I'): string[] => [
+      ...wait,
+      '-t',
+      table satisfies KernelTable,
+      verb,
+      chain,
+      ...words(rule),
+    ];
+    try {
+      await this.#run('rule', args('-C'));
+    } catch {
+      await this.#run('rule', args('-I'));
+    }
+  }
+
+  #run(tool: IptablesTool, args: readonly string[], input?: string): Promise<string> {
+    return runIptables({ variant: this.#variant, family: this.#options.family, tool }, args, input);
+  }
+}
+
+/** The words of a rule; quotes keep several together. */
+export function words(rule: string): string[] {
+  return [...rule.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
+}
