@@ -31,7 +31,10 @@ export interface CollectOptions {
 }
 
 /** Errors: ProbeError where the exec failed. */
-export async function collectNodeState(probe: NodeProbe, options: CollectOptions = {}): Promise<NodeState> {
+export async function collectNodeState(
+  probe: Pick<NodeProbe, 'node' | 'exec'>,
+  options: CollectOptions = {},
+): Promise<NodeState> {
   const nonce = randomBytes(8).toString('hex');
   const began = Date.now();
   const { stdout } = await probe.exec(['/bin/sh', '-c', nodeScript({ nonce, pods: options.pods ?? true })], {
