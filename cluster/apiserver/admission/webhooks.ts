@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // MutatingAdmissionWebhook and ValidatingAdmissionWebhook: ask outside services about requests.
 import { randomUUID } from 'node:crypto';
-import https from 'node:https';
 import { applyPatch, type Operation } from 'rfc6902';
 import type {
   MutatingWebhook,
@@ -12,13 +11,15 @@ import type {
 import { typed } from '../resources/define.ts';
 import type { AdmissionAttributes, AdmissionPlugin, KubeObject } from '../resources/definition.ts';
 import { firstLine } from '../extensions/cel.ts';
+import { converting } from '../extensions/conversion.ts';
 import type { NamedProgram } from '../extensions/policy-matching.ts';
 import { compileNamed, requestVariables } from '../extensions/policy-matching.ts';
-import { readyEndpoint } from '../resources/subresources/service-endpoints.ts';
+import { decodeObject, typeByName } from '../schema/schema.ts';
 import { copy } from '../server/json.ts';
 import { StatusError } from '../status.ts';
 import { refusal, replaceObject } from './attributes.ts';
 import { matchesNamespace, matchesObject, matchesRule, versionFor } from './rules.ts';
+import { callWebhook } from './webhook-client.ts';
 
 type Webhook = ValidatingWebhook | MutatingWebhook;
 
@@ -44,7 +45,7 @@ export const mutatingWebhooks: AdmissionPlugin = {
     for (const webhook of matching(attributes, configurations)) {
       const response = await ask(webhook, attributes);
       if (response?.patch !== undefined && response.patch !== '' && attributes.object !== undefined) {
-        patchInPlace(webhook, attributes, response.patch);
+        await patchInPlace(webhook, attributes, response.patch);
       }
     }
   },
@@ -120,7 +121,7 @@ async function ask(webhook: Webhook, attributes: AdmissionAttributes): Promise<A
   const uid = randomUUID();
   let response: AdmissionResponse;
   try {
-    response = await post(webhook, attributes, review(uid, webhook, attributes));
+    response = await post(webhook, attributes, await converting(() => review(uid, webhook, attributes)));
     if (response.uid !== uid) {
       throw new Error(`expected response.uid=${JSON.stringify(uid)}, got ${JSON.stringify(response.uid)}`);
     }
@@ -194,86 +195,25 @@ function optionsOf(operation: AdmissionAttributes['operation']): object | null {
 }
 
 async function post(webhook: Webhook, attributes: AdmissionAttributes, body: object): Promise<AdmissionResponse> {
-  const { host, port, path, serverName } = destination(webhook, attributes);
-  const seconds = webhook.timeoutSeconds ?? defaultTimeoutSeconds;
-  const bundle = webhook.clientConfig.caBundle;
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const sent = https.request(
-    {
-      host,
-      port,
-      path: `${path}${path.includes('?') ? '&' : '?'}timeout=${seconds}s`,
-      method: 'POST',
-      servername: serverName,
-      headers: { 'content-type': 'application/json', accept: 'application/json' },
-      signal: AbortSignal.timeout(seconds * 1000),
-      ...(bundle !== undefined && bundle !== '' && { ca: Buffer.from(bundle, 'base64') }),
-    },
-    (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString();
-        if (response.statusCode === 200) {
-          resolve(text);
-        } else {
-          reject(new Error(`the server answered with status ${response.statusCode}: ${text.slice(0, 200)}`));
-        }
-      });
-    },
-  );
-  sent.on('error', (error) =>
-    reject(error.name === 'TimeoutError' ? new Error(`context deadline exceeded after ${seconds}s`) : error),
-  );
-  sent.end(JSON.stringify(body));
-  const answer = JSON.parse(await promise) as { response?: AdmissionResponse };
+  const answer = (await callWebhook(webhook.clientConfig, body, {
+    registry: attributes.context.registry,
+    seconds: webhook.timeoutSeconds ?? defaultTimeoutSeconds,
+  })) as { response?: AdmissionResponse };
   if (answer.response === undefined) {
     throw new Error('webhook response was absent');
   }
   return answer.response;
 }
 
-interface Destination {
-  readonly host: string;
-  readonly port: number;
-  readonly path: string;
-  /** Name that the server's certificate has to have. */
-  readonly serverName: string;
-}
-
-function destination({ clientConfig }: Webhook, { context }: AdmissionAttributes): Destination {
-  if (clientConfig.url !== undefined) {
-    const url = new URL(clientConfig.url);
-    const port = url.port === '' ? 443 : Number(url.port);
-    return { host: url.hostname, port, path: `${url.pathname}${url.search}`, serverName: url.hostname };
-  }
-  const { namespace = '', name = '', path = '/', port = 443 } = clientConfig.service ?? {};
-  const endpoint = serviceBackend({ namespace, name, port }, context);
-  return { ...endpoint, path, serverName: `${name}.${namespace}.svc` };
-}
-
-/** A ready endpoint behind the service's port: the API server need not be where cluster addresses work. */
-function serviceBackend(
-  { namespace, name, port }: { namespace: string; name: string; port: number },
-  context: AdmissionAttributes['context'],
-): { host: string; port: number } {
-  const service = context.registry.get('services', namespace, name);
-  if (service === undefined) {
-    throw new Error(`service ${JSON.stringify(name)} not found`);
-  }
-  return readyEndpoint(service, port, context.registry);
-}
-
 /** The patch is for the version that the webhook was shown. */
-function patchInPlace(webhook: Webhook, attributes: AdmissionAttributes, encoded: string): void {
+async function patchInPlace(webhook: Webhook, attributes: AdmissionAttributes, encoded: string): Promise<void> {
   const { object } = attributes;
   if (object === undefined) {
     return;
   }
   const operations = JSON.parse(Buffer.from(encoded, 'base64').toString()) as Operation[];
-  const { fromStorage, toStorage } = versionFor(webhook.rules ?? [], attributes);
-  const patched = copy(fromStorage?.(object) ?? object);
+  const { schema, fromStorage, toStorage } = versionFor(webhook.rules ?? [], attributes);
+  const patched = await converting(() => copy(fromStorage?.(object) ?? object));
   const failed = applyPatch(patched, operations).find((error) => error !== null);
   if (failed !== undefined) {
     throw new StatusError(
@@ -282,5 +222,7 @@ function patchInPlace(webhook: Webhook, attributes: AdmissionAttributes, encoded
       `Internal error occurred: admission webhook ${JSON.stringify(webhook.name)} sent a patch that does not apply: ${failed.message}`,
     );
   }
-  replaceObject(object, toStorage?.(patched) ?? patched);
+  const type = typeByName(schema);
+  const known = type === undefined ? patched : decodeObject(type, patched, 'Ignore').object;
+  replaceObject(object, await converting(() => toStorage?.(copy(known)) ?? known));
 }

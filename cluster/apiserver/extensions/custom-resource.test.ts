@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import type { JSONSchemaProps } from '../../machinery/api-types.ts';
 import { serverSideApply } from '../patch/apply.ts';
-import type { KubeObject, RequestContext, ResourceDefinition } from '../resources/definition.ts';
+import type { KubeObject, Registry, RequestContext, ResourceDefinition } from '../resources/definition.ts';
 import { decodeObject, typeByName } from '../schema/schema.ts';
 import { fieldErrorBody } from '../status.ts';
 import { definitionFromCrd } from './custom-resource.ts';
@@ -276,7 +276,7 @@ function crd(schema: JSONSchemaProps, version: object = {}) {
 }
 
 function definitionOf(object: ReturnType<typeof crd>): ResourceDefinition {
-  const [definition] = definitionFromCrd(object as unknown as KubeObject);
+  const [definition] = definitionFromCrd(object as unknown as KubeObject, {} as Registry);
   if (definition === undefined) throw new Error('nothing served');
   return definition;
 }

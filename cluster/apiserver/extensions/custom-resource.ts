@@ -8,6 +8,7 @@ import type {
 import type {
   FieldError,
   KubeObject,
+  Registry,
   RequestContext,
   ResourceDefinition,
   ResourceVersion,
@@ -19,6 +20,8 @@ import { since } from '../resources/printing/durations.ts';
 import type { Decoded, FieldValidation } from '../schema/schema.ts';
 import { registerCustomType } from '../schema/schema.ts';
 import { copy } from '../server/json.ts';
+import type { Convert } from './conversion.ts';
+import { webhookConversion } from './conversion.ts';
 import { compileJsonPath } from './json-path.ts';
 import { decodeCustom, defaultCustom } from './prune.ts';
 import type { JsonSchema } from './structural-schema.ts';
@@ -31,17 +34,15 @@ const ANYTHING: JsonSchema = { type: 'object', 'x-kubernetes-preserve-unknown-fi
 
 /**
  * One definition whose `versions` are the served ones, storage version first; empty when none is served. Makes the type of
- * each version known to `typeByName`.
- * @throws Error for conversion strategy Webhook, which is not supported.
+ * each version known to `typeByName`. Conversions by webhook throw `NeedsConversion`.
  */
-export function definitionFromCrd(object: KubeObject): ResourceDefinition[] {
+export function definitionFromCrd(object: KubeObject, registry: Registry): ResourceDefinition[] {
   const crd = object as unknown as CustomResourceDefinition;
   const { group, names, scope, conversion } = crd.spec;
-  if (conversion?.strategy === 'Webhook') {
-    throw new Error(
-      'conversion strategy Webhook is not supported; use None and versions that differ in nothing but name',
-    );
-  }
+  const convert: Convert =
+    conversion?.strategy === 'Webhook' && conversion.webhook !== undefined
+      ? webhookConversion(names.kind, conversion.webhook, registry)
+      : (one, apiVersion) => ({ ...one, apiVersion });
   const storage = crd.spec.versions.find((version) => version.storage);
   const served = crd.spec.versions
     .filter((version) => version.served)
@@ -53,8 +54,10 @@ export function definitionFromCrd(object: KubeObject): ResourceDefinition[] {
   // Objects written before the storage version changed still carry the older one.
   const mixed = !storage.served || (crd.status?.storedVersions ?? []).some((version) => version !== storage.name);
   const versionOf = (version: CustomResourceDefinitionVersion): ResourceVersion =>
-    resourceVersion(crd, version, { storedForm, rewrite: mixed || version !== storage });
-  const schemaFor = (context: RequestContext): JsonSchema => schemas.get(context.version) ?? schemaOf(first);
+    resourceVersion(crd, version, { storedForm, convert, rewrite: mixed || version !== storage });
+  // A webhook may give the stored form another shape than the version that was asked for.
+  const schemaFor = (context: RequestContext): JsonSchema =>
+    conversion?.strategy === 'Webhook' ? schemaOf(storage) : (schemas.get(context.version) ?? schemaOf(first));
   const validateUpdate = (value: KubeObject, old: KubeObject, context: RequestContext): FieldError[] =>
     validateCustom(schemaFor(context), value, old);
   const scale = first.subresources?.scale;
@@ -68,7 +71,7 @@ export function definitionFromCrd(object: KubeObject): ResourceDefinition[] {
     ...(names.shortNames === undefined ? {} : { shortNames: names.shortNames }),
     ...(names.categories === undefined ? {} : { categories: names.categories }),
     versions: [versionOf(first), ...others.map(versionOf)],
-    default: (value) => defaultCustom(schemaOf(first), value),
+    default: (value) => defaultCustom(schemaOf(conversion?.strategy === 'Webhook' ? storage : first), value),
     validate: (value, context) => validateCustom(schemaFor(context), value, undefined),
     validateUpdate,
     validateUpdateOnly: true,
@@ -102,7 +105,7 @@ function schemaOf(version: CustomResourceDefinitionVersion): JsonSchema {
 function resourceVersion(
   crd: CustomResourceDefinition,
   version: CustomResourceDefinitionVersion,
-  { storedForm, rewrite }: { storedForm: string; rewrite: boolean },
+  { storedForm, convert, rewrite }: { storedForm: string; convert: Convert; rewrite: boolean },
 ): ResourceVersion {
   const { group, names } = crd.spec;
   const schema = schemaOf(version);
@@ -128,8 +131,8 @@ function resourceVersion(
       : {}),
     ...(rewrite
       ? {
-          fromStorage: (object) => withDefaults(schema, { ...object, apiVersion }),
-          toStorage: (object) => ({ ...withDefaults(schema, object), apiVersion: storedForm }),
+          fromStorage: (object) => withDefaults(schema, convert(object, apiVersion)),
+          toStorage: (object) => convert(withDefaults(schema, object), storedForm),
         }
       : {}),
   };

@@ -12,6 +12,7 @@ import { copy } from '../server/json.ts';
 import { StatusError, qualified } from '../status.ts';
 import type { CelProgram } from './cel.ts';
 import { compileMutation, firstLine, fromCel } from './cel.ts';
+import { converting } from './conversion.ts';
 import type { NamedProgram } from './policy-matching.ts';
 import { compileNamed, isMatch, paramsOf, requestVariables } from './policy-matching.ts';
 
@@ -23,13 +24,14 @@ export const mutatingAdmissionPolicies: AdmissionPlugin = {
 };
 
 /** @throws StatusError 422 when a policy that fails closed cannot be evaluated. */
-export function applyMutatingPolicies(attributes: AdmissionAttributes): void {
+export async function applyMutatingPolicies(attributes: AdmissionAttributes): Promise<void> {
   const { registry } = attributes.context;
   const bindings = registry.list(`mutatingadmissionpolicybindings.${GROUP}`);
   // Policies must not be able to lock everybody out of changing policies.
-  if (bindings.length === 0 || attributes.object === undefined || attributes.definition.group === GROUP) return;
-  for (const object of bindings.toSorted((a, b) => ((a.metadata.name ?? '') < (b.metadata.name ?? '') ? -1 : 1))) {
-    const binding = object as unknown as MutatingAdmissionPolicyBinding;
+  const { object } = attributes;
+  if (bindings.length === 0 || object === undefined || attributes.definition.group === GROUP) return;
+  for (const one of bindings.toSorted((a, b) => ((a.metadata.name ?? '') < (b.metadata.name ?? '') ? -1 : 1))) {
+    const binding = one as unknown as MutatingAdmissionPolicyBinding;
     const name = binding.spec?.policyName ?? '';
     const policy = registry.get(`mutatingadmissionpolicies.${GROUP}`, undefined, name);
     if (policy === undefined) continue;
@@ -38,22 +40,27 @@ export function applyMutatingPolicies(attributes: AdmissionAttributes): void {
     const { matchResources } = binding.spec ?? {};
     if (matchResources !== undefined && !isMatch(matchResources, attributes)) continue;
     try {
-      mutateBy(policy, binding, attributes);
+      const next = await converting(() => mutated(policy, binding, { ...attributes, object }));
+      replaceObject(object, next);
     } catch (error) {
       if (spec?.failurePolicy !== 'Ignore') throw refused(error, { policy: name, binding, attributes });
     }
   }
 }
 
-function mutateBy(policy: KubeObject, binding: MutatingAdmissionPolicyBinding, attributes: AdmissionAttributes): void {
+/** The object, in its stored form, as the policy leaves it. */
+function mutated(
+  policy: KubeObject,
+  binding: MutatingAdmissionPolicyBinding,
+  attributes: AdmissionAttributes & { readonly object: KubeObject },
+): KubeObject {
   const { object, context } = attributes;
   const { spec } = policy as unknown as MutatingAdmissionPolicy;
-  if (object === undefined) return;
   const program = compile(policy);
   if (program instanceof Error) throw new Error(`compilation error: ${program.message}`);
   const params = paramsOf(spec?.paramKind, binding.spec?.paramRef, { attributes, registry: context.registry });
   if (params === 'missing') {
-    if (binding.spec?.paramRef?.parameterNotFoundAction === 'Allow') return;
+    if (binding.spec?.paramRef?.parameterNotFoundAction === 'Allow') return object;
     throw new Error('no params found for policy binding with `Deny` parameterNotFoundAction');
   }
   const version = versionFor(spec?.matchConstraints?.resourceRules ?? [], attributes);
@@ -67,13 +74,13 @@ function mutateBy(policy: KubeObject, binding: MutatingAdmissionPolicyBinding, a
     if (!program.conditions.every((condition) => condition.program(see()) === true)) continue;
     // Each mutation sees what the ones before it did.
     for (const { kind, evaluate } of program.mutations) {
-      current = checked(current, mutated(kind, { current, value: fromCel(evaluate(see())), version }));
+      current = checked(current, applied(kind, { current, value: fromCel(evaluate(see())), version }));
     }
   }
-  replaceObject(object, version.toStorage?.(current) ?? current);
+  return version.toStorage?.(current) ?? current;
 }
 
-function mutated(
+function applied(
   kind: Mutation['patchType'],
   { current, value, version }: { current: KubeObject; value: unknown; version: ResourceVersion },
 ): KubeObject {

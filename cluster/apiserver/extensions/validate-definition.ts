@@ -26,6 +26,8 @@ export function defaultDefinition(crd: CustomResourceDefinition): void {
   names.singular ??= names.kind?.toLowerCase() ?? '';
   names.listKind ??= `${names.kind}List`;
   crd.spec.conversion ??= { strategy: 'None' };
+  const service = crd.spec.conversion.webhook?.clientConfig?.service;
+  if (service !== undefined) service.port ??= 443;
 }
 
 export function validateDefinition(crd: CustomResourceDefinition): FieldError[] {
@@ -45,9 +47,7 @@ export function validateDefinition(crd: CustomResourceDefinition): FieldError[] 
       'cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead';
     errors.push(invalid('spec.preserveUnknownFields', true, detail));
   }
-  if (conversion?.strategy !== undefined && conversion.strategy !== 'None') {
-    errors.push(unsupported('spec.conversion.strategy', conversion.strategy, ['None']));
-  }
+  validateConversion(conversion, errors);
   const all = versions ?? [];
   if (all.filter((version) => version.storage).length !== 1) {
     const detail = 'must have exactly one version marked as storage version';
@@ -95,6 +95,28 @@ export function validateDefinitionUpdate(crd: CustomResourceDefinition, old: Cus
     }
   }
   return errors;
+}
+
+function validateConversion(conversion: CustomResourceDefinition['spec']['conversion'], errors: FieldError[]): void {
+  const { strategy, webhook } = conversion ?? { strategy: 'None' };
+  if (strategy !== 'None' && strategy !== 'Webhook') {
+    errors.push(unsupported('spec.conversion.strategy', strategy, ['None', 'Webhook']));
+  } else if (strategy === 'None') {
+    if (webhook !== undefined) {
+      errors.push(forbidden('spec.conversion.webhook', 'should not be set when strategy is not set to Webhook'));
+    }
+  } else if (webhook === undefined) {
+    errors.push(required('spec.conversion.webhook', 'required when strategy is set to Webhook'));
+  } else {
+    const { url, service } = webhook.clientConfig ?? {};
+    if ((url === undefined) === (service === undefined)) {
+      errors.push(required('spec.conversion.webhook.clientConfig', 'exactly one of url or service is required'));
+    }
+    const versions = webhook.conversionReviewVersions ?? [];
+    if (!versions.includes('v1')) {
+      errors.push(invalid('spec.conversion.webhook.conversionReviewVersions', versions, 'must include v1'));
+    }
+  }
 }
 
 function validateNames(crd: CustomResourceDefinition, errors: FieldError[]): void {

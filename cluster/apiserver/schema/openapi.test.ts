@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'chai';
-import type { KubeObject, ResourceDefinition } from '../resources/definition.ts';
+import type { KubeObject, Registry, ResourceDefinition } from '../resources/definition.ts';
 import { definitionFromCrd } from '../extensions/custom-resource.ts';
 import { encodeOpenapiV2, openapiV2, openapiV3, openapiV3Index } from './openapi.ts';
 
@@ -15,32 +15,35 @@ const pods: ResourceDefinition = {
   status: {},
   views: { resize: {} },
 };
-const [widgets] = definitionFromCrd({
-  apiVersion: 'apiextensions.k8s.io/v1',
-  kind: 'CustomResourceDefinition',
-  metadata: { name: 'widgets.example.com' },
-  spec: {
-    group: 'example.com',
-    scope: 'Cluster',
-    names: { plural: 'widgets', kind: 'Widget' },
-    versions: [
-      {
-        name: 'v1',
-        served: true,
-        storage: true,
-        schema: {
-          openAPIV3Schema: {
-            type: 'object',
-            description: 'A widget.',
-            properties: {
-              spec: { type: 'object', properties: { size: { type: 'integer', nullable: true, default: 3 } } },
+const [widgets] = definitionFromCrd(
+  {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: 'widgets.example.com' },
+    spec: {
+      group: 'example.com',
+      scope: 'Cluster',
+      names: { plural: 'widgets', kind: 'Widget' },
+      versions: [
+        {
+          name: 'v1',
+          served: true,
+          storage: true,
+          schema: {
+            openAPIV3Schema: {
+              type: 'object',
+              description: 'A widget.',
+              properties: {
+                spec: { type: 'object', properties: { size: { type: 'integer', nullable: true, default: 3 } } },
+              },
             },
           },
         },
-      },
-    ],
-  },
-} as KubeObject);
+      ],
+    },
+  } as KubeObject,
+  {} as Registry,
+);
 if (widgets === undefined) throw new Error('no definition');
 const definitions = [pods, widgets];
 

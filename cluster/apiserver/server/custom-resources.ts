@@ -91,7 +91,7 @@ async function reconcileAll(
       const revision = `${uid} ${generation}`;
       try {
         const known = built.get(name);
-        const definitions = known?.revision === revision ? known.definitions : definitionFromCrd(object);
+        const definitions = known?.revision === revision ? known.definitions : definitionFromCrd(object, core.registry);
         built.set(name, { revision, definitions });
         served.push(...definitions);
       } catch (error) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers requests for resources: finds the definition, decodes what was sent, runs the verb and encodes the result.
+import { converting } from '../extensions/conversion.ts';
 import type { KubeObject, RequestContext, UserInfo } from '../resources/definition.ts';
 import {
   badRequest,
@@ -79,11 +80,13 @@ export async function serveResource(core: Core, call: ResourceCall): Promise<voi
         name: info.name,
         resourceVersion: context.query.get('resourceVersion'),
       });
-      return exchange.respond(200, json, encodeEntry(view(), entry));
+      return exchange.respond(200, json, await converting(() => encodeEntry(view(), entry)));
     }
     case 'list': {
       const page = await listEntries(core, served, info.namespace, context.query);
-      return exchange.respond(200, json, encodeList(view(), page.entries, page.metadata));
+      const objects = page.entries.map((entry) => entry.object);
+      const body = await converting(() => encodeList(view(), page.entries, page.metadata), objects);
+      return exchange.respond(200, json, body);
     }
     case 'watch':
       return serveWatch(core, exchange, {
@@ -131,15 +134,20 @@ async function create(core: Core, served: Served, call: ResourceCall, context: R
     const reviewed = await definition.review(stored, context);
     return sendObject(exchange, 201, toServed(served, reviewed));
   }
-  const outcome = await createObject(core, served, { object: toStored(served, object) }, context);
-  send(exchange, served, 201, outcome);
+  const outcome = await createObject(
+    core,
+    served,
+    { object: await converting(() => toStored(served, object)) },
+    context,
+  );
+  await send(exchange, served, 201, outcome);
 }
 
 async function update(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
   const { info } = call;
   const object = await readObject(served, call, context);
   const view = info.subresource === '' ? undefined : info.subresource;
-  const stored = toStored(served, object);
+  const stored = await converting(() => toStored(served, object));
   let used = false;
   const outcome = await updateObject(
     core,
@@ -148,16 +156,17 @@ async function update(core: Core, served: Served, call: ResourceCall, context: R
       namespace: namespaceOf(served, info),
       name: info.name,
       ...(view === undefined ? {} : { view }),
-      change() {
+      async change() {
         // The pipeline changes what it is given: a second attempt needs what the client sent.
-        const next = used ? toStored(served, expectObject(served, parseSent(call), context)) : stored;
+        const again = (): KubeObject => toStored(served, expectObject(served, parseSent(call), context));
+        const next = used ? await converting(again) : stored;
         used = true;
         return place(served, info, next);
       },
     },
     context,
   );
-  send(call.exchange, served, 200, outcome);
+  await send(call.exchange, served, 200, outcome);
 }
 
 async function patch(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
@@ -174,7 +183,7 @@ async function patch(core: Core, served: Served, call: ResourceCall, context: Re
     },
     context,
   );
-  send(exchange, served, outcome.created ? 201 : 200, outcome);
+  await send(exchange, served, outcome.created ? 201 : 200, outcome);
 }
 
 async function remove(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
@@ -186,7 +195,7 @@ async function remove(core: Core, served: Served, call: ResourceCall, context: R
   if (gone) {
     sendObject(exchange, 200, deleted(served.definition, info.name, object.metadata.uid));
   } else {
-    sendObject(exchange, 200, toServed(served, object));
+    sendObject(exchange, 200, await converting(() => toServed(served, object)));
   }
 }
 
@@ -214,7 +223,8 @@ async function removeAll(core: Core, served: Served, call: ResourceCall, context
     await Promise.all(page.entries.slice(at, at + deleteBatch).map(removeOne));
   }
   const view = { served, representation: negotiate(exchange.header('accept')), includeObject: '' };
-  exchange.respond(200, json, encodeList(view, page.entries, page.metadata));
+  const objects = page.entries.map((entry) => entry.object);
+  exchange.respond(200, json, await converting(() => encodeList(view, page.entries, page.metadata), objects));
 }
 
 /** `status`, other views, `scale`, and what the definition handles by itself. */
@@ -237,7 +247,8 @@ async function serveUnder(core: Core, served: Served, call: ResourceCall, contex
       const at = { namespace: namespaceOf(served, info), name: info.name };
       const entry = await getEntry(core, served, { ...at, resourceVersion: context.query.get('resourceVersion') });
       const representation = negotiate(exchange.header('accept'));
-      return exchange.respond(200, json, encodeEntry({ served, representation, includeObject: '' }, entry));
+      const plain = { served, representation, includeObject: '' };
+      return exchange.respond(200, json, await converting(() => encodeEntry(plain, entry)));
     }
     case 'update':
       return update(core, served, call, context);
@@ -356,13 +367,14 @@ function fieldManager(exchange: Exchange): string {
     : (exchange.header('user-agent')?.split('/')[0] ?? 'unknown').slice(0, 128);
 }
 
-function send(exchange: Exchange, served: Served, status: number, outcome: WriteOutcome): void {
+async function send(exchange: Exchange, served: Served, status: number, outcome: WriteOutcome): Promise<void> {
   const view: View = {
     served,
     representation: negotiate(exchange.header('accept')),
     includeObject: exchange.query.get('includeObject') ?? '',
   };
-  const body = outcome.entry === undefined ? encodeObject(view, outcome.object) : encodeEntry(view, outcome.entry);
+  const { entry, object } = outcome;
+  const body = await converting(() => (entry === undefined ? encodeObject(view, object) : encodeEntry(view, entry)));
   exchange.respond(status, json, body);
 }
 

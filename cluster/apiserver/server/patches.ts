@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // PATCH on objects and their views: JSON patch, merge patch, strategic merge patch and server-side apply.
 import type { KubeObject, RequestContext } from '../resources/definition.ts';
+import { converting } from '../extensions/conversion.ts';
 import { conflictStatus, serverSideApply } from '../patch/apply.ts';
 import { PatchError } from '../patch/patch-error.ts';
 import { applyPatch } from '../patch/patch.ts';
@@ -52,12 +53,13 @@ export async function patchObject(
       namespace: request.namespace,
       name: request.name,
       ...(request.view === undefined ? {} : { view: request.view }),
-      change(current) {
-        const original = toServed(served, copy(current));
-        const patched = patchValue(served, { type, original, patch });
-        checkUnmoved(request, patched);
-        return forgetVersion(toStored(served, prune(served, patched, context)), current);
-      },
+      change: (current) =>
+        converting(() => {
+          const original = toServed(served, copy(current));
+          const patched = patchValue(served, { type, original, patch });
+          checkUnmoved(request, patched);
+          return forgetVersion(toStored(served, prune(served, patched, context)), current);
+        }),
     },
     context,
   );
@@ -151,7 +153,7 @@ async function applyObject(
           name: request.name,
           ...(request.view === undefined ? {} : { view: request.view }),
           tracked: true,
-          change: (current) => forgetVersion(merge(current), current),
+          change: (current) => converting(() => forgetVersion(merge(current), current)),
         },
         context,
       );
@@ -165,7 +167,12 @@ async function applyObject(
       throw notFound(definition, request.name);
     }
     try {
-      const created = await createObject(core, served, { object: merge(undefined), tracked: true }, context);
+      const created = await createObject(
+        core,
+        served,
+        { object: await converting(() => merge(undefined)), tracked: true },
+        context,
+      );
       return { ...created, created: true };
     } catch (error) {
       if (!isReason(error, 'AlreadyExists')) {

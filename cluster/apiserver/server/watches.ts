@@ -3,6 +3,7 @@
 // and shared by all watchers that want the same form. A watcher that does not read is paused, and ends with 410 when the log
 // has moved past it.
 import type { Writable } from 'node:stream';
+import { NeedsConversion } from '../extensions/conversion.ts';
 import type { KubeObject } from '../resources/definition.ts';
 import { expired, invalid } from '../status.ts';
 import { replaceRevision, withRevision } from '../store/entry.ts';
@@ -94,6 +95,9 @@ class Watcher {
   #initialAt = 0;
   #announceEnd = false;
   #paused = false;
+  /** Read from the log, but not sent yet because its conversion is being asked for. */
+  #held: CacheEvent | undefined;
+  #converting = false;
   #stopped = false;
 
   constructor(options: { core: Core; cache: ResourceCache; selected: Selection; view: View; out: Writable }) {
@@ -171,8 +175,17 @@ class Watcher {
   }
 
   #pump(): void {
-    while (!this.#stopped && !this.#paused) {
-      const frames = this.#initialAt < this.#initial.length ? this.#initialFrames() : this.#nextFrames();
+    while (!this.#stopped && !this.#paused && !this.#converting) {
+      const frames: Buffer[] = [];
+      try {
+        if (this.#initialAt < this.#initial.length) {
+          this.#initialFrames(frames);
+        } else {
+          this.#nextFrames(frames);
+        }
+      } catch (error) {
+        this.#convert(error);
+      }
       if (frames.length === 0) {
         return;
       }
@@ -180,8 +193,22 @@ class Watcher {
     }
   }
 
-  #initialFrames(): Buffer[] {
-    const frames: Buffer[] = [];
+  /** Goes on when the webhook has answered; ends when it has not. */
+  #convert(error: unknown): void {
+    if (!(error instanceof NeedsConversion)) {
+      throw error;
+    }
+    this.#converting = true;
+    error.answer(this.#initial.slice(this.#initialAt).map((entry) => entry.object)).then(
+      () => {
+        this.#converting = false;
+        this.#pump();
+      },
+      () => this.end(),
+    );
+  }
+
+  #initialFrames(frames: Buffer[]): void {
     for (let size = 0; size < batchBytes && this.#initialAt < this.#initial.length; this.#initialAt += 1) {
       const bytes = encodeEntry(this.#view, this.#initial[this.#initialAt] as Entry);
       frames.push(frameHeads.ADDED, bytes, frameEnd);
@@ -191,31 +218,31 @@ class Watcher {
       this.#initial = [];
       this.#initialAt = 0;
     }
-    return frames;
   }
 
-  #nextFrames(): Buffer[] {
+  #nextFrames(frames: Buffer[]): void {
     if (this.#announceEnd) {
       this.#announceEnd = false;
       this.bookmark(true);
     }
-    const frames: Buffer[] = [];
     for (let size = 0; size < batchBytes;) {
-      const event = this.#cursor === undefined ? 'end' : this.#cache.read(this.#cursor);
+      const event = this.#held ?? (this.#cursor === undefined ? 'end' : this.#cache.read(this.#cursor));
       if (event === 'end') {
         break;
       }
       if (event === 'lost') {
         this.fail('too old resource version: the watch could not keep up with the changes');
-        return [];
+        frames.length = 0;
+        return;
       }
+      this.#held = event;
       const frame = this.#frameOf(event);
+      this.#held = undefined;
       if (frame !== undefined) {
         frames.push(frame);
         size += frame.length;
       }
     }
-    return frames;
   }
 
   #frameOf(event: CacheEvent): Buffer | undefined {
