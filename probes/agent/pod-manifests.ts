@@ -9,6 +9,7 @@ export const probeContainer = 'probe';
 export const controlCommand = ['/bin/busybox', 'nc', '127.0.0.1', String(controlPort)];
 /** A node probe's agent runs only while somebody talks to it. */
 export const stdioCommand = ['/usr/bin/node', '/app/agent.mjs', 'stdio'];
+const keeperCommand = ['/usr/bin/node', '--max-semi-space-size=1', '--v8-pool-size=1', '/app/agent.mjs', 'keeper'];
 
 export interface PodOptions {
   readonly name: string;
@@ -72,17 +73,23 @@ export interface NodeProbeOptions {
   readonly image: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly node: string;
+  /** The kubelet ends the pod after this time, whatever becomes of who started it. */
+  readonly lifeSeconds?: number;
+  /** Makes the pod delete its namespace when this Lease in it is no longer renewed; its ServiceAccount must be allowed to. */
+  readonly keeperOfLease?: string;
 }
 
 /** Host network and pid namespace, privileged: sees every interface and rule of the node. Waits until somebody execs in it. */
-export function nodeProbePod({ name, namespace, image, labels, node }: NodeProbeOptions): V1Pod {
+export function nodeProbePod(options: NodeProbeOptions): V1Pod {
+  const { name, namespace, image, labels, node, lifeSeconds, keeperOfLease } = options;
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name, namespace, labels: { ...labels } },
     spec: {
       terminationGracePeriodSeconds: 0,
-      automountServiceAccountToken: false,
+      automountServiceAccountToken: keeperOfLease !== undefined,
+      ...(lifeSeconds !== undefined && { activeDeadlineSeconds: lifeSeconds, restartPolicy: 'Never' }),
       hostNetwork: true,
       hostPID: true,
       dnsPolicy: 'Default',
@@ -93,7 +100,9 @@ export function nodeProbePod({ name, namespace, image, labels, node }: NodeProbe
           name: probeContainer,
           image,
           imagePullPolicy: 'IfNotPresent',
-          command: ['/bin/busybox', 'sleep', '1000000'],
+          ...(keeperOfLease === undefined
+            ? { command: ['/bin/busybox', 'sleep', '1000000'] }
+            : { command: keeperCommand, env: [{ name: 'PLUMB_LEASE', value: keeperOfLease }] }),
           resources: { requests: { cpu: '1m', memory: '16Mi' } },
           securityContext: { privileged: true, runAsUser: 0 },
         },

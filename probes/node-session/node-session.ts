@@ -11,6 +11,7 @@ import {
   frameKind,
   sessionVersion,
   signOfLifeMs,
+  wallClockBase,
   type FrameKind,
   type OrderName,
   type Orders,
@@ -164,13 +165,14 @@ export class NodeSession {
 
   /** The best of several round trips decides; the truth lies within half of that round trip. */
   async clockOffset(turns = 7): Promise<ClockOffset> {
+    const base = wallClockBase();
     let best: ClockOffset | undefined;
     for (let turn = 0; turn < turns; turn++) {
       const before = performance.now();
       const { at } = await this.order('clock', {});
       const after = performance.now();
       const uncertaintyMs = (after - before) / 2;
-      const aheadMs = at - (performance.timeOrigin + (before + after) / 2);
+      const aheadMs = at - (base + (before + after) / 2);
       if (best === undefined || uncertaintyMs < best.uncertaintyMs) best = { aheadMs, uncertaintyMs };
     }
     return best ?? { aheadMs: 0, uncertaintyMs: 0 };

@@ -51,6 +51,17 @@ export interface Order<Name extends OrderName = OrderName> {
 
 const headLength = 9;
 
+/**
+ * What to add to `performance.now()` for milliseconds since 1970. Takes up to a millisecond: it waits for the clock's next tick, since neither
+ * Date.now() nor performance.timeOrigin is exact.
+ */
+export function wallClockBase(): number {
+  const before = Date.now();
+  let now = before;
+  while (now === before) now = Date.now();
+  return now - performance.now();
+}
+
 export function frameHead(kind: FrameKind, id: number, length: number): Buffer {
   const head = Buffer.alloc(headLength);
   head.writeUInt8(kind, 0);

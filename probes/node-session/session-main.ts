@@ -8,6 +8,7 @@ import {
   frameKind,
   sessionVersion,
   silenceMs,
+  wallClockBase,
   type FrameKind,
   type Order,
   type OrderName,
@@ -26,7 +27,7 @@ type Handlers = {
 
 const handlers: Handlers = {
   hello: () => ({ version: sessionVersion }),
-  clock: () => ({ at: performance.timeOrigin + performance.now() }),
+  clock: () => ({ at: wallClockBase() + performance.now() }),
   read: ({ paths }) => ({ texts: paths.map(readText) }),
   run: runToEnd,
   start: startProcess,

@@ -18,6 +18,8 @@ export interface WrittenPacket {
   /** Absent: the frame is whole. */
   readonly wireLength?: number;
   readonly comment?: string;
+  /** The same number for one packet seen at several interfaces. */
+  readonly packetId?: number;
 }
 
 /** Each call returns the octets to append to the file; `section` comes first. */
@@ -40,7 +42,7 @@ export const pcapng = {
   },
 
   packet(packet: WrittenPacket): Buffer {
-    const { frame, comment } = packet;
+    const { frame, comment, packetId } = packet;
     const body = Buffer.alloc(20);
     const time = BigInt(packet.seconds) * 1_000_000_000n + BigInt(packet.nanoseconds);
     body.writeUInt32LE(packet.interfaceIndex, 0);
@@ -48,7 +50,14 @@ export const pcapng = {
     body.writeUInt32LE(Number(time & 0xffff_ffffn), 8);
     body.writeUInt32LE(frame.length, 12);
     body.writeUInt32LE(packet.wireLength ?? frame.length, 16);
-    const options = comment === undefined ? [] : [option(1, Buffer.from(comment)), option(0, Buffer.alloc(0))];
+    const options: Buffer[] = [];
+    if (comment !== undefined) options.push(option(1, Buffer.from(comment)));
+    if (packetId !== undefined) {
+      const id = Buffer.alloc(8);
+      id.writeBigUInt64LE(BigInt(packetId));
+      options.push(option(5, id));
+    }
+    if (options.length > 0) options.push(option(0, Buffer.alloc(0)));
     return block(6, [body, padded(frame), ...options]);
   },
 

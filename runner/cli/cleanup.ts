@@ -6,9 +6,8 @@ import { cleanUp } from '../execute/cleanup.ts';
 import { liveRuns } from '../execute/run-lease.ts';
 import { readableMessage } from '../execute/failure.ts';
 import { Problem } from '../problem.ts';
-import { embeddedKubeconfig } from '../target/embedded-cluster.ts';
+import { existingTarget } from '../target/existing-target.ts';
 import { createKubeClients } from '../target/kube-clients.ts';
-import { kubeconfigSource, loadTarget, type Target } from '../target/kubeconfig.ts';
 import { reachRemedy } from '../target/preflight.ts';
 import { usageError } from './exit-code.ts';
 
@@ -31,7 +30,7 @@ export function addCommands(program: Command, { finish }: CommandContext): void 
 }
 
 async function removeLeftovers(flags: CleanupFlags): Promise<number> {
-  const target = await existingTarget(flags);
+  const target = await existingTarget(flags, 'to clean');
   const kube = createKubeClients(target.config);
   const log = (message: string): void => void process.stdout.write(`${message}\n`);
   try {
@@ -58,17 +57,4 @@ async function removeLeftovers(flags: CleanupFlags): Promise<number> {
       cause: error,
     });
   }
-}
-
-/** Never starts a cluster just to clean it. */
-async function existingTarget(flags: CleanupFlags): Promise<Target> {
-  const source = kubeconfigSource(flags.kubeconfig, process.env);
-  if (source.kind === 'files') return loadTarget(source.paths, { origin: source.origin, context: flags.context });
-  const path = await embeddedKubeconfig('plumb');
-  if (path === undefined)
-    throw new Problem(
-      'there is no cluster to clean: no kubeconfig, and the embedded cluster does not run',
-      'Name one with --kubeconfig FILE.',
-    );
-  return loadTarget([path], { origin: 'the embedded cluster', context: flags.context, embedded: true });
 }

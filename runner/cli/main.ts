@@ -21,6 +21,7 @@ const modules: readonly { readonly verbs: readonly string[]; readonly load: () =
   { verbs: ['policy'], load: () => import('./policy.ts') },
   { verbs: ['cleanup'], load: () => import('./cleanup.ts') },
   { verbs: ['pcap'], load: () => import('./pcap.ts') },
+  { verbs: ['capture'], load: () => import('./capture.ts') },
 ];
 
 enableCompileCache();

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /** `plumb pcap`: reads captures, several in the order of time, and prints packets as tcpdump does, or what their flows went through. */
-import { writeSync } from 'node:fs';
 import type { Command } from 'commander';
 import { compileFilter, type Filter } from '../../probes/pcap-parser/filter/filter.ts';
 import { FilterError } from '../../probes/pcap-parser/filter/tokens.ts';
@@ -15,6 +14,7 @@ import type { Packet } from '../../probes/pcap-parser/read/packet.ts';
 import { messageOf, Problem } from '../problem.ts';
 import type { CommandContext } from './command-context.ts';
 import { exitCodeOf } from './exit-code.ts';
+import { writeWhole } from './write-whole.ts';
 
 interface PcapOptions {
   readonly read?: string;
@@ -155,13 +155,5 @@ function flowView({ json }: PcapOptions): View {
 }
 
 function writeAll(text: Buffer): void {
-  for (let at = 0; at < text.length;) {
-    try {
-      at += writeSync(1, text, at);
-    } catch (error) {
-      // A pipe that is full and does not block says so; it is tried again until its reader has taken something.
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-    }
-  }
+  writeWhole(1, text);
 }

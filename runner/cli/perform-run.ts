@@ -136,7 +136,7 @@ async function conduct({ target, options, conditions, recorder, runId, selected 
   await using undo = new AsyncDisposableStack();
   if (options.cleanup) undo.defer(() => removeRun(kube, runId, recorder));
   const namespace = await createNamespace(kube, { runId, purpose: 'run', signal });
-  const lease = await holdLease(kube, runId, namespace);
+  const lease = await holdLease(kube, runId, { namespace });
   undo.defer(() => lease.stop());
 
   const { image } = options;

@@ -5,15 +5,19 @@ import type { KubeClients } from '../../suites/kube-clients.ts';
 import { pause } from '../target/pause.ts';
 import { runIdLabel, runLabels } from './run-labels.ts';
 
-const leaseName = 'plumb-run';
-const renewMs = 15_000;
-const durationS = 60;
+export const leaseName = 'plumb-run';
+const runDurationS = 60;
 
 export interface RunLease {
   stop(): Promise<void>;
 }
 
-export async function holdLease(kube: KubeClients, runId: string, namespace: string): Promise<RunLease> {
+/** Renewed four times within its duration. */
+export async function holdLease(
+  kube: KubeClients,
+  runId: string,
+  { namespace, durationS = runDurationS }: { readonly namespace: string; readonly durationS?: number },
+): Promise<RunLease> {
   const spec = () => ({
     holderIdentity: `plumb ${runId}`,
     leaseDurationSeconds: durationS,
@@ -24,7 +28,7 @@ export async function holdLease(kube: KubeClients, runId: string, namespace: str
   const ended = new AbortController();
   const renewal = (async () => {
     for (;;) {
-      await pause(renewMs, ended.signal);
+      await pause((durationS * 1000) / 4, ended.signal);
       if (ended.signal.aborted) return;
       // A renewal that fails is made good by the next one; the Lease lasts for four.
       await kube

@@ -50,7 +50,7 @@ export async function startProbePod(kube: KubeClients, request: ProbePodRequest)
   );
 }
 
-function podProgress(pod: V1Pod | undefined, image: string): Progress<V1Pod> {
+export function podProgress(pod: V1Pod | undefined, image: string): Progress<V1Pod> {
   if (pod === undefined) return pending('it is gone');
   const conditions = pod.status?.conditions ?? [];
   if (conditions.some((condition) => condition.type === 'Ready' && condition.status === 'True')) return done(pod);
