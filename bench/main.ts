@@ -10,11 +10,22 @@ import { clusterUp } from './cluster-up.ts';
 import { busyWarning, machine, sampleLoad } from './machine.ts';
 import { podStart } from './pod-start.ts';
 import { policyMatrix } from './policy-matrix.ts';
+import { policyChange } from './policy-rules/policy-change.ts';
+import { policyRandom } from './policy-rules/policy-random.ts';
 import { pcap } from './pcap.ts';
 import { Recording, table, type BenchmarkResult, type Document } from './report.ts';
 import { scheduler } from './scheduler.ts';
 
-const benchmarks: readonly Benchmark[] = [clusterUp, podStart, api, scheduler, policyMatrix, pcap];
+const benchmarks: readonly Benchmark[] = [
+  clusterUp,
+  podStart,
+  api,
+  scheduler,
+  policyMatrix,
+  policyChange,
+  policyRandom,
+  pcap,
+];
 
 const usage = `npm run bench -- NAME... [options]
 

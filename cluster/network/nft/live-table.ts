@@ -17,8 +17,14 @@ export interface ApplyResult {
 }
 
 export class LiveTable {
+  readonly #run: (commands: string) => Promise<void>;
   #current: Table | undefined;
   #pendingCleanup = '';
+
+  /** `run` carries out a transaction, where that is to happen elsewhere than in this process's network namespace. */
+  constructor(run: (commands: string) => Promise<void> = runNft) {
+    this.#run = run;
+  }
 
   /** Emptied chains still wait to be deleted: apply the same table once more when idle. */
   get untidy(): boolean {
@@ -38,7 +44,7 @@ export class LiveTable {
     const { commands, cleanup } = planTransaction(before, table, former);
     if (commands === '' && this.#pendingCleanup === '') return { kind: 'none' };
     try {
-      await runNft(this.#pendingCleanup + commands);
+      await this.#run(this.#pendingCleanup + commands);
       this.#pendingCleanup = cleanup;
       this.#current = table;
       return { kind: 'difference' };
@@ -55,7 +61,7 @@ export class LiveTable {
 
   async #replace(table: Table): Promise<void> {
     this.#current = undefined;
-    await runNft(planTransaction(undefined, table).commands);
+    await this.#run(planTransaction(undefined, table).commands);
     this.#pendingCleanup = '';
     this.#current = table;
   }

@@ -3,7 +3,7 @@
 // by priority, translation for new connections only, the routing decision after it. No kernel, no root: rules can be
 // judged, and explained, before they are in force.
 
-import { containsAddress, familyOf, parsePrefix } from '../addresses.ts';
+import { parsePrefix, prefixContains } from '../addresses.ts';
 import type { Prefix } from '../addresses.ts';
 import type { Chain, Endpoint, HookPoint, Match, Rule, Statement, Table, Verdict } from './ruleset.ts';
 
@@ -90,8 +90,8 @@ export function tracePacket(packet: VirtualPacket, options: TraceOptions): Trace
 
 function runHook(walk: Walk, at: HookPoint): void {
   const bases = walk.options.tables
-    .flatMap((table) => [...table.chains].map(([name, chain]) => ({ table, name, chain })))
-    .filter(({ table, chain }) => chain.hook?.at === at && seesFamily(table, walk.packet))
+    .filter((table) => seesFamily(table, walk.packet))
+    .flatMap((table) => baseChains(table).filter(({ chain }) => chain.hook?.at === at))
     .toSorted((a, b) => (a.chain.hook?.priority ?? 0) - (b.chain.hook?.priority ?? 0));
   for (const { table, name, chain } of bases) {
     if (walk.end !== undefined) return;
@@ -101,11 +101,25 @@ function runHook(walk: Walk, at: HookPoint): void {
   }
 }
 
-interface Step {
-  readonly walk: Walk;
+interface BaseChain {
   readonly table: Table;
   readonly name: string;
   readonly chain: Chain;
+}
+
+const baseChainsOf = new WeakMap<Table, readonly BaseChain[]>();
+
+function baseChains(table: Table): readonly BaseChain[] {
+  let known = baseChainsOf.get(table);
+  if (known === undefined) {
+    known = [...table.chains].flatMap(([name, chain]) => (chain.hook === undefined ? [] : [{ table, name, chain }]));
+    baseChainsOf.set(table, known);
+  }
+  return known;
+}
+
+interface Step extends BaseChain {
+  readonly walk: Walk;
   readonly depth: number;
 }
 
@@ -210,16 +224,20 @@ function holds(value: string, text: string, context: { fields: string; step: Ste
     if (set.rememberSeconds === undefined) return set.elements.has(value);
     return context.step.walk.options.remembered?.get(name)?.has(value) ?? false;
   }
-  if (text.includes('/')) return containsAddress(prefixOf(text), value);
+  if (text.includes('/')) return prefixContains(prefixOf(text), prefixOf(value));
   const range = /^(\d+)-(\d+)$/.exec(text);
   return range === null ? value === text : Number(value) >= Number(range[1]) && Number(value) <= Number(range[2]);
 }
 
+/** Reading addresses is most of the work, and a rule set has few of them. */
 const prefixes = new Map<string, Prefix>();
 
 function prefixOf(text: string): Prefix {
   let prefix = prefixes.get(text);
-  if (prefix === undefined) prefixes.set(text, (prefix = parsePrefix(text)));
+  if (prefix === undefined) {
+    if (prefixes.size > 10_000) prefixes.clear();
+    prefixes.set(text, (prefix = parsePrefix(text)));
+  }
   return prefix;
 }
 
@@ -231,7 +249,7 @@ function keyOf(fields: string, step: Step): string | undefined {
 
 function valueOf(field: string, { walk }: Step): string | undefined {
   const { packet, options } = walk;
-  const family = familyOf(packet.destination) === 4 ? 'ip' : 'ip6';
+  const family = familyWord(packet);
   const hasPorts = packet.protocol !== 'icmp' && packet.protocol !== 'icmpv6';
   switch (field) {
     case 'ip saddr':
@@ -266,5 +284,9 @@ function valueOf(field: string, { walk }: Step): string | undefined {
 
 function seesFamily(table: Table, packet: VirtualPacket): boolean {
   if (table.family === 'inet') return true;
-  return (familyOf(packet.destination) === 4 ? 'ip' : 'ip6') === table.family;
+  return familyWord(packet) === table.family;
+}
+
+function familyWord({ destination }: VirtualPacket): 'ip' | 'ip6' {
+  return destination.includes(':') ? 'ip6' : 'ip';
 }

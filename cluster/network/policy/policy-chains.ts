@@ -94,7 +94,7 @@ export function clusterPolicyChain(
     const { action, protocols } = rule;
     const place = `${name} ${tier} ${direction}[${index}]`;
     const comment = `${place}${rule.name === undefined ? '' : ` ${rule.name}`}: ${action}`;
-    const counter = cutName(`cnp/${name}/${direction}/${index}/${action.toLowerCase()}`);
+    const counter = cutName(`cnp/${tier}/${name}/${direction}/${index}/${action}`.toLowerCase());
     // A peer of a kind that is not known here was made for a later version: it must not open anything.
     const closed = peers.some((peer) => !isKnown(peer));
     if (closed && action === 'Accept') continue;
