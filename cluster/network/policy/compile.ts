@@ -93,6 +93,8 @@ export class PolicyCompiler {
   #families: readonly IpWord[] = [];
   #compiled = new Map<Policy, Compiled>();
   #podChains = new Map<string, PodChains>();
+  readonly #policiesInOrder = new Ordered(byName);
+  readonly #clusterPoliciesInOrder = new Ordered(byPriority);
   readonly #local = new WeakMap<Selection, { version: number; nodeName: string; pods: readonly PolicyPod[] }>();
 
   compile(input: PolicyInput): Table {
@@ -162,7 +164,7 @@ export class PolicyCompiler {
         }
       }
     };
-    for (const policy of input.policies.toSorted(byName)) {
+    for (const policy of this.#policiesInOrder.of(input.policies)) {
       take(policy, {
         subject: () => networkPolicySubject(policy, this.#selections),
         directions: policyDirections(policy),
@@ -170,7 +172,7 @@ export class PolicyCompiler {
         tier: (tiers) => tiers.pod,
       });
     }
-    for (const policy of input.clusterPolicies.toSorted(byPriority)) {
+    for (const policy of this.#clusterPoliciesInOrder.of(input.clusterPolicies)) {
       take(policy, {
         subject: () => podsPeer(policy.spec.subject, this.#selections),
         directions: directions.filter((direction) => (policy.spec[direction] ?? []).length > 0),
@@ -188,6 +190,27 @@ export class PolicyCompiler {
     const pods = [...selection.pods.values()].filter((pod) => pod.nodeName === nodeName && pod.ips.length > 0);
     this.#local.set(selection, { version: selection.version, nodeName, pods });
     return pods;
+  }
+}
+
+/** A list in order, sorted again only when something in it is another object. */
+class Ordered<T> {
+  readonly #compare: (one: T, other: T) => number;
+  #list: readonly T[] = [];
+  #sorted: readonly T[] = [];
+
+  constructor(compare: (one: T, other: T) => number) {
+    this.#compare = compare;
+  }
+
+  of(list: readonly T[]): readonly T[] {
+    const same = list.length === this.#list.length && list.every((one, index) => one === this.#list[index]);
+    if (!same) {
+      this.#sorted = list.toSorted(this.#compare);
+      // A copy: the caller may change its own.
+      this.#list = [...list];
+    }
+    return this.#sorted;
   }
 }
 
