@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is applied to a fresh cluster through its API: rights of the network agent, cluster DNS, storage. Manifests are
-// plain YAML beside the programs that they deploy; {{version}} stands for the project's version.
+// plain YAML beside the programs that they deploy; names in double braces stand for values
+// (see `placeholders`).
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import { parseAllDocuments } from 'yaml';
 
 import { Client } from '../machinery/client.ts';
 import { apiVersionOf, resources, type Resource } from '../machinery/resources.ts';
+import { ipPlan } from './ip-plan.ts';
 import { clusterPaths, projectDirectory } from './layout.ts';
 import type { ClusterState } from './state.ts';
 
@@ -30,7 +32,10 @@ export async function applyManifests(state: ClusterState): Promise<string> {
   const client = Client.fromKubeconfig(clusterPaths(state.name).kubeconfig, { userAgent: 'plumb-cluster' });
   try {
     const objects = present.flatMap((path) =>
-      readManifest(readFileSync(join(projectDirectory, path), 'utf8'), path).map((object) => ({ path, object })),
+      readManifest(readFileSync(join(projectDirectory, path), 'utf8'), path, placeholders(state)).map((object) => ({
+        path,
+        object,
+      })),
     );
     const apply = ({ path, object }: (typeof objects)[number]): Promise<unknown> =>
       client.patch(resourceOf(object, path), object.metadata.name, {
@@ -52,8 +57,13 @@ export async function applyManifests(state: ClusterState): Promise<string> {
 }
 
 /** Objects of a YAML file with its placeholders filled in. Errors name the file and what is wrong with it. */
-export function readManifest(text: string, path: string, version = projectVersion()): ManifestObject[] {
-  return parseAllDocuments(text.replaceAll('{{version}}', version)).flatMap((document) => {
+export function readManifest(
+  text: string,
+  path: string,
+  values: Readonly<Record<string, string>> = { version: projectVersion() },
+): ManifestObject[] {
+  const filled = text.replaceAll(/\{\{(\w+)\}\}/g, (whole, name: string) => values[name] ?? whole);
+  return parseAllDocuments(filled).flatMap((document) => {
     const problem = document.errors[0];
     if (problem !== undefined) throw new Error(`${path}: ${problem.message}`);
     const value: unknown = document.toJS();
@@ -61,6 +71,17 @@ export function readManifest(text: string, path: string, version = projectVersio
     if (!isManifestObject(value)) throw new Error(`${path}: every document needs apiVersion, kind and metadata.name`);
     return [value];
   });
+}
+
+/** What manifests may name in double braces. A list is meant to stand between quotes: `['{{dnsServiceAddresses}}']`. */
+function placeholders({ options }: ClusterState): Readonly<Record<string, string>> {
+  const { dnsServiceAddresses } = ipPlan(options.ipFamily);
+  return {
+    version: projectVersion(),
+    dnsServiceAddress: dnsServiceAddresses[0] ?? '',
+    dnsServiceAddresses: dnsServiceAddresses.join(`', '`),
+    dnsFamilyPolicy: dnsServiceAddresses.length > 1 ? 'RequireDualStack' : 'SingleStack',
+  };
 }
 
 export function projectVersion(): string {

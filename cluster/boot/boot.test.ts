@@ -16,6 +16,7 @@ function stateOf(nodes: number, options: Partial<ClusterState['options']> = {}):
     name: `n${index}`,
     role: index === 0 ? 'control-plane' : 'worker',
     address: `172.28.0.${10 + index}`,
+    addresses: [`172.28.0.${10 + index}`],
     directory: `/nodes/n${index}`,
   });
   return {
@@ -29,6 +30,9 @@ function stateOf(nodes: number, options: Partial<ClusterState['options']> = {}):
       etcdEndpoints: '',
       etcdMembers: 1,
       proxyMode: 'nftables',
+      network: 'routed',
+      ipFamily: 'ipv4',
+      loadBalancerRange: '',
       ...options,
     },
     nodes: Array.from({ length: nodes }, node),
@@ -119,9 +123,11 @@ describe('boot/node files', () => {
 describe('boot/add-ons', () => {
   it('fills the version in, and names what is wrong with a file', () => {
     const text = 'apiVersion: v1\nkind: Pod\nmetadata: {name: "a{{version}}"}\n---\n# nothing\n';
-    expect(readManifest(text, 'x.yaml', '1.2.3').map((object) => object.metadata.name)).to.deep.equal(['a1.2.3']);
-    expect(() => readManifest('kind: [', 'x.yaml', '1')).to.throw('x.yaml');
-    expect(() => readManifest('kind: Pod', 'x.yaml', '1')).to.throw('x.yaml: every document needs apiVersion');
+    expect(readManifest(text, 'x.yaml', { version: '1.2.3' }).map((object) => object.metadata.name)).to.deep.equal([
+      'a1.2.3',
+    ]);
+    expect(() => readManifest('kind: [', 'x.yaml', {})).to.throw('x.yaml');
+    expect(() => readManifest('kind: Pod', 'x.yaml', {})).to.throw('x.yaml: every document needs apiVersion');
   });
 });
 

@@ -12,6 +12,7 @@ import { applyManifests } from './add-ons.ts';
 import { bundleAll, programs, type Program } from './bundle.ts';
 import { checks, examine } from './doctor.ts';
 import { imageTemplate, type ImageTemplate } from './images/template.ts';
+import { lanGateways, lanNetworks } from './ip-plan.ts';
 import { cacheDirectory, clusterPaths, stateDirectory } from './layout.ts';
 import { bootNode, configureNode, startServices } from './node-boot.ts';
 import { writePki } from './pki.ts';
@@ -57,17 +58,17 @@ export function bringUpSteps(state: ClusterState, wait: boolean): Step[] {
     },
     {
       id: 'lan',
-      title: `Lay the LAN ${state.prefix}.0/24`,
+      title: `Lay the LAN ${lanNetworks(state.prefix, state.options.ipFamily).join(' and ')}`,
       needs: ['machine'],
       run: async () => {
-        state.lan = await createLan(state.name, state.prefix);
+        state.lan = await createLan(state.name, state.prefix, lanGateways(state.prefix, state.options.ipFamily));
         writeState(state);
       },
     },
     ...state.nodes.flatMap((node): Step[] => [
       {
         id: `node ${node.name}`,
-        title: `Start node ${node.name} (${node.address}) with containerd`,
+        title: `Start node ${node.name} (${node.addresses.join(', ')}) with containerd`,
         needs: ['bundles', 'images', 'lan'],
         run: async () => {
           mkdirSync(cacheDirectory('compile'), { recursive: true });

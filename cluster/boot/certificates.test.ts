@@ -50,6 +50,7 @@ describe('boot/certificates', () => {
       name,
       role,
       address,
+      addresses: [address, 'fd00:172:28:0::10'],
       directory: `/nodes/${name}`,
     });
     const state: ClusterState = {
@@ -57,15 +58,22 @@ describe('boot/certificates', () => {
       name: 'c',
       createdAt: '',
       prefix: '172.28.0',
-      options: { workers: 1, kubernetesVersion: 'v1.36.0', etcdEndpoints: '', etcdMembers: 1, proxyMode: 'nftables' },
+      options: {
+        workers: 1,
+        kubernetesVersion: 'v1.36.0',
+        etcdEndpoints: '',
+        etcdMembers: 1,
+        proxyMode: 'nftables',
+        network: 'routed',
+        ipFamily: 'dual',
+        loadBalancerRange: '',
+      },
       nodes: [node('c-control-plane', 'control-plane', '172.28.0.10'), node('c-worker', 'worker', '172.28.0.11')],
       ready: false,
     };
-    expect(apiServerHosts(state.nodes[0] ?? node('', 'worker', ''))).to.include.members([
-      '172.28.0.10',
-      '10.96.0.1',
-      'localhost',
-    ]);
+    expect(apiServerHosts(state.nodes[0] ?? node('', 'worker', ''), ['10.96.0.1', 'fd00:10:96::1'])).to.include.members(
+      ['172.28.0.10', 'fd00:172:28:0::10', 'fd00:10:96::1', '10.96.0.1', 'localhost'],
+    );
     const kubelets = kubeconfigFiles(state).filter((file) => file.path.endsWith('kubelet.conf'));
     expect(kubelets.map((file) => file.commonName)).to.deep.equal([
       'system:node:c-control-plane',

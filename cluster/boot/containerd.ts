@@ -73,7 +73,7 @@ ${common}
 
 /** Where this machine has the CNI plugins that nodes use: Debian's place or upstream's. */
 export function cniDirectory(): string | undefined {
-  const plugins = ['ptp', 'host-local', 'loopback', 'portmap'];
+  const plugins = ['ptp', 'host-local', 'loopback', 'portmap', 'tuning', 'bandwidth'];
   return ['/usr/lib/cni', '/opt/cni/bin'].find((directory) =>
     plugins.every((plugin) => existsSync(join(directory, plugin))),
   );

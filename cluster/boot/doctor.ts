@@ -104,7 +104,7 @@ export const checks: readonly Check[] = [
   },
   {
     id: 'cni',
-    title: 'CNI plugins ptp, host-local, loopback and portmap',
+    title: 'CNI plugins ptp, host-local, loopback, portmap, tuning and bandwidth',
     level: 'required',
     run: async () => {
       const directory = cniDirectory();

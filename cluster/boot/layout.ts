@@ -8,11 +8,6 @@ import { fileURLToPath } from 'node:url';
 export const projectDirectory = resolve(fileURLToPath(new URL('../..', import.meta.url)));
 
 export const defaultName = 'plumb';
-export const podNetwork = '10.244.0.0/16';
-export const serviceNetwork = '10.96.0.0/16';
-/** First address of the service network: the API server's own Service. */
-export const apiServiceAddress = '10.96.0.1';
-export const dnsServiceAddress = '10.96.0.10';
 export const clusterDomain = 'cluster.local';
 
 export function stateDirectory(): string {

@@ -11,12 +11,22 @@ import { enterNode } from '../machines/enter.ts';
 import { stopNode } from '../machines/node.ts';
 import { isAlive } from '../machines/processes.ts';
 import { controlService, logDirectory, serviceNames, writeService } from '../machines/supervisor.ts';
+import { addressToBigint, familyOf } from '../network/addresses.ts';
 import { bundle, programs, type Program } from './bundle.ts';
 import { examine, formatResults } from './doctor.ts';
 import { down } from './down.ts';
 import { clusterPaths, defaultName } from './layout.ts';
 import { nodeServices, programCommand } from './services.ts';
-import { clusterNames, isRunning, readState, type ClusterState, type NodeState } from './state.ts';
+import {
+  clusterNames,
+  isRunning,
+  networkModes,
+  proxyModes,
+  readState,
+  type ClusterState,
+  type NetworkMode,
+  type NodeState,
+} from './state.ts';
 import { componentRows, printStatus } from './status.ts';
 import { stepReporter, summarise } from './report.ts';
 import { runSteps, StepError } from './steps.ts';
@@ -28,8 +38,11 @@ const usage = `plumb cluster COMMAND [flags]
 
   up          bring a cluster up, or reuse the one that runs
                 --workers N (2)   --nodes N (workers and control plane together)
-                --kubernetes-version V (v1.36.0)   --proxy-mode nftables
-                --etcd-members N (1)   --etcd-endpoints URL,...   --network A.B.C (first numbers of a free /24)
+                --kubernetes-version V (v1.36.0)
+                --ip-family ipv4|ipv6|dual (ipv4)   --network routed|vxlan|bgp (routed): how pods of different nodes meet
+                --proxy-mode nftables|iptables (nftables)
+                --lan A.B.C (first numbers of a free /24)   --load-balancer-range FIRST-LAST (.200-.239 of the LAN)
+                --etcd-members N (1)   --etcd-endpoints URL,...
                 --no-wait (return when the components have been started)
   down        remove a cluster with everything that belongs to it (--all: every cluster of this machine)
   status      nodes, components, processes, memory (--json)
@@ -59,7 +72,10 @@ const options = {
   'etcd-endpoints': { type: 'string', default: '' },
   'etcd-members': { type: 'string', default: '1' },
   'proxy-mode': { type: 'string', default: 'nftables' },
-  network: { type: 'string', default: '' },
+  network: { type: 'string', default: 'routed' },
+  'ip-family': { type: 'string', default: 'ipv4' },
+  lan: { type: 'string', default: '' },
+  'load-balancer-range': { type: 'string', default: '' },
   wait: { type: 'boolean', default: true },
   all: { type: 'boolean', default: false },
   content: { type: 'boolean', default: false },
@@ -96,8 +112,11 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
         kubernetesVersion: kubernetesVersion(values['kubernetes-version']),
         etcdEndpoints: values['etcd-endpoints'],
         etcdMembers: oddNumber(values['etcd-members'], '--etcd-members'),
-        proxyMode: values['proxy-mode'],
-        network: networkPrefix(values.network),
+        proxyMode: oneOf('--proxy-mode', values['proxy-mode'], proxyModes),
+        network: networkMode(values.network),
+        ipFamily: oneOf('--ip-family', values['ip-family'], ['ipv4', 'ipv6', 'dual']),
+        loadBalancerRange: addressRanges(values['load-balancer-range']),
+        lan: lanPrefix(values.lan),
         wait: values.wait,
       },
       await stepReporter(),
@@ -318,11 +337,40 @@ function kubernetesVersion(text: string): string {
   return `v${match[1] ?? ''}.${match[2] ?? ''}${match[3] ?? '.0'}`;
 }
 
-function networkPrefix(text: string): string {
+function oneOf<T extends string>(flag: string, text: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === text);
+  if (found === undefined) throw new UsageError(`${flag} "${text}": give ${choices.join(' or ')}`);
+  return found;
+}
+
+function networkMode(text: string): NetworkMode {
+  // The flag had the LAN's meaning once.
+  if (/^\d/.test(text)) throw new UsageError(`--network "${text}": the LAN is chosen by --lan ${text}`);
+  return oneOf('--network', text, networkModes);
+}
+
+function addressRanges(text: string): string {
+  const isRange = (range: string): boolean => {
+    const [first = '', last = '', ...more] = range.split('-');
+    const family = familyOf(first);
+    return (
+      more.length === 0 &&
+      family !== undefined &&
+      family === familyOf(last) &&
+      addressToBigint(first) <= addressToBigint(last)
+    );
+  };
+  if (text === '' || text.split(',').every(isRange)) return text;
+  throw new UsageError(
+    `--load-balancer-range "${text}": give the first and the last address of free ones on the LAN, such as 172.28.7.200-172.28.7.239; one range per family, with a comma`,
+  );
+}
+
+function lanPrefix(text: string): string {
   if (text === '') return '';
   const match = /^(\d{1,3}\.\d{1,3}\.\d{1,3})(\.0\/24)?$/.exec(text);
   if (match?.[1] === undefined)
-    throw new UsageError(`--network "${text}": give the first three numbers of a /24, such as 172.28.7`);
+    throw new UsageError(`--lan "${text}": give the first three numbers of a /24, such as 172.28.7`);
   return match[1];
 }
 

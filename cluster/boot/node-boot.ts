@@ -11,6 +11,7 @@ import type { Program } from './bundle.ts';
 import { cniDirectory, containerdConfig, lacksSysResource } from './containerd.ts';
 import { pauseImage } from './images/images.ts';
 import { copyTemplate, type ImageTemplate } from './images/template.ts';
+import { ipPlan } from './ip-plan.ts';
 import { projectDirectory, stateDirectory } from './layout.ts';
 import { hostsFile, nodeResolvConf } from './node-files.ts';
 import { kubeletConfig, nodeServices } from './services.ts';
@@ -36,7 +37,7 @@ export async function configureNode({ state, node, bundles, images }: NodeConfig
     restrictOomScoreAdj: lacksSysResource(),
   });
   writeFileSync(join(node.directory, 'kubernetes', 'containerd.toml'), containerd);
-  writeFileSync(join(node.directory, 'kubelet', 'config.yaml'), kubeletConfig());
+  writeFileSync(join(node.directory, 'kubelet', 'config.yaml'), kubeletConfig(ipPlan(state.options.ipFamily)));
   for (const service of nodeServices({ state, node, bundles })) writeService(node.directory, service);
 }
 
@@ -47,7 +48,7 @@ export async function bootNode(state: ClusterState, node: NodeState): Promise<vo
     {
       cluster: state.name,
       name: node.name,
-      address: node.address,
+      addresses: node.addresses,
       directory: node.directory,
       keepVisible: [projectDirectory, stateDirectory(), process.execPath],
       resolvConf: nodeResolvConf(),

@@ -7,7 +7,7 @@ import type { NodeState } from './state.ts';
 
 /** Nodes know each other by name. */
 export function hostsFile(nodes: readonly NodeState[]): string {
-  const lines = nodes.map((node) => `${node.address}\t${node.name}`);
+  const lines = nodes.flatMap((node) => node.addresses.map((address) => `${address}\t${node.name}`));
   return ['127.0.0.1\tlocalhost', '::1\tlocalhost ip6-localhost ip6-loopback', ...lines, ''].join('\n');
 }
 

@@ -8,7 +8,8 @@ import { dirname, join } from 'node:path';
 
 import { createAuthority, createTokenKeys, issue, type Authority, type LeafRequest } from './certificates.ts';
 import { kubeconfig } from './kubeconfig.ts';
-import { apiServiceAddress, clusterDomain, clusterPaths } from './layout.ts';
+import { ipPlan } from './ip-plan.ts';
+import { clusterDomain, clusterPaths } from './layout.ts';
 import { apiServerUrl, controlPlane, type ClusterState, type NodeState } from './state.ts';
 
 type AuthorityName = 'cluster' | 'frontProxy' | 'etcd';
@@ -68,7 +69,7 @@ export function leafFiles(state: ClusterState): LeafFile[] {
   return [
     leaf(join(pki, 'apiserver'), 'cluster', {
       commonName: 'kube-apiserver',
-      hosts: apiServerHosts(first),
+      hosts: apiServerHosts(first, ipPlan(state.options.ipFamily).apiServiceAddresses),
       usages: ['server'],
     }),
     leaf(join(pki, 'apiserver-kubelet-client'), 'cluster', {
@@ -81,14 +82,14 @@ export function leafFiles(state: ClusterState): LeafFile[] {
     ...state.nodes.flatMap((node) => {
       const etcd: LeafRequest = {
         commonName: node.name,
-        hosts: [node.name, 'localhost', node.address, '127.0.0.1', '::1'],
+        hosts: [node.name, 'localhost', ...node.addresses, '127.0.0.1', '::1'],
         usages: ['server', 'client'],
       };
       return [
         leaf(join(node.directory, 'kubelet', 'pki', 'kubelet'), 'cluster', {
           commonName: `system:node:${node.name}`,
           organization: 'system:nodes',
-          hosts: [node.name, node.address],
+          hosts: [node.name, ...node.addresses],
           usages: ['server'],
         }),
         leaf(join(pkiDirectory(node), 'etcd', 'server'), 'etcd', etcd),
@@ -118,14 +119,14 @@ export function kubeconfigFiles(state: ClusterState): KubeconfigFile[] {
 }
 
 /** Every name and address by which the API server is reached, from pods, nodes, the host and the machine next door. */
-export function apiServerHosts(node: NodeState): string[] {
+export function apiServerHosts(node: NodeState, serviceAddresses: readonly string[]): string[] {
   const service = [
     'kubernetes',
     'kubernetes.default',
     'kubernetes.default.svc',
     `kubernetes.default.svc.${clusterDomain}`,
   ];
-  return [...service, node.name, 'localhost', hostname(), node.address, apiServiceAddress, '127.0.0.1', '::1'];
+  return [...service, node.name, 'localhost', hostname(), ...node.addresses, ...serviceAddresses, '127.0.0.1', '::1'];
 }
 
 /** Authorities' keys stay on the control plane; every node trusts the cluster's and etcd's. */

@@ -9,7 +9,8 @@ import { Client } from '../machinery/client.ts';
 import { resources } from '../machinery/resources.ts';
 import { run } from '../machines/command.ts';
 import { until } from '../machines/until.ts';
-import { clusterDomain, clusterPaths, dnsServiceAddress } from './layout.ts';
+import { ipPlan } from './ip-plan.ts';
+import { clusterDomain, clusterPaths } from './layout.ts';
 import { controlPlane, type ClusterState } from './state.ts';
 
 const startTimeoutMs = 60_000;
@@ -57,6 +58,7 @@ export async function nodesReady(state: ClusterState, signal: AbortSignal): Prom
 export async function dnsAnswers(state: ClusterState, signal: AbortSignal): Promise<void> {
   const { init } = controlPlane(state);
   if (init === undefined) throw new Error(`node ${controlPlane(state).name} does not run`);
+  const [dnsServiceAddress = ''] = ipPlan(state.options.ipFamily).dnsServiceAddresses;
   const name = `kubernetes.default.svc.${clusterDomain}.`;
   const query = [
     'nsenter',
@@ -68,7 +70,7 @@ export async function dnsAnswers(state: ClusterState, signal: AbortSignal): Prom
     '1',
     'busybox',
     'nslookup',
-    '-type=a',
+    dnsServiceAddress.includes(':') ? '-type=aaaa' : '-type=a',
     name,
     dnsServiceAddress,
   ];

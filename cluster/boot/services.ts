@@ -6,8 +6,10 @@ import { existsSync } from 'node:fs';
 import { stringify } from 'yaml';
 
 import type { Service } from '../machines/supervisor.ts';
+import { hostOf } from '../network/addresses.ts';
 import type { Program } from './bundle.ts';
-import { cacheDirectory, clusterDomain, dnsServiceAddress, podNetwork, serviceNetwork } from './layout.ts';
+import { ipPlan, type IpPlan } from './ip-plan.ts';
+import { cacheDirectory, clusterDomain } from './layout.ts';
 import { controlPlane, type ClusterState, type NodeState } from './state.ts';
 
 export interface ServiceContext {
@@ -44,6 +46,7 @@ function containerdService(): Service {
 
 function controlPlaneServices(context: ServiceContext): Service[] {
   const { state, node } = context;
+  const plan = ipPlan(state.options.ipFamily);
   return [
     ...program(context, 'kube-apiserver', [
       `--etcd-servers=${etcdUrls(state)}`,
@@ -60,13 +63,13 @@ function controlPlaneServices(context: ServiceContext): Service[] {
       `--service-account-key-file=${pki}/sa.pub`,
       `--service-account-signing-key-file=${pki}/sa.key`,
       `--service-account-issuer=https://kubernetes.default.svc.${clusterDomain}`,
-      `--service-cluster-ip-range=${serviceNetwork}`,
+      `--service-cluster-ip-range=${plan.serviceNetworks.join(',')}`,
       '--service-node-port-range=30000-32767',
       `--kubelet-certificate-authority=${pki}/ca.crt`,
       `--kubelet-client-certificate=${pki}/apiserver-kubelet-client.crt`,
       `--kubelet-client-key=${pki}/apiserver-kubelet-client.key`,
       `--advertise-address=${node.address}`,
-      '--bind-address=0.0.0.0',
+      `--bind-address=${plan.wildcard}`,
       '--secure-port=6443',
       `--reported-version=${state.options.kubernetesVersion}`,
     ]),
@@ -76,9 +79,10 @@ function controlPlaneServices(context: ServiceContext): Service[] {
       `--service-account-private-key-file=${pki}/sa.key`,
       `--cluster-signing-cert-file=${pki}/ca.crt`,
       `--cluster-signing-key-file=${pki}/ca.key`,
-      `--cluster-cidr=${podNetwork}`,
+      `--cluster-cidr=${plan.podNetworks.join(',')}`,
       '--allocate-node-cidrs=true',
-      '--node-cidr-mask-size=24',
+      ...nodeMaskFlags(plan),
+      `--service-cluster-ip-range=${plan.serviceNetworks.join(',')}`,
       '--use-service-account-credentials=true',
       '--leader-elect=true',
     ]),
@@ -88,13 +92,14 @@ function controlPlaneServices(context: ServiceContext): Service[] {
 
 function workerServices(context: ServiceContext): Service[] {
   const { state, node } = context;
+  const plan = ipPlan(state.options.ipFamily);
   const isTainted = node.role === 'control-plane' && state.options.workers > 0;
   return [
     ...program(context, 'kubelet', [
       '--kubeconfig=/etc/kubernetes/kubelet.conf',
       '--config=/var/lib/kubelet/config.yaml',
       `--hostname-override=${node.name}`,
-      `--node-ip=${node.address}`,
+      `--node-ip=${node.addresses.join(',')}`,
       '--root-dir=/var/lib/kubelet',
       '--container-runtime-endpoint=unix:///run/containerd/containerd.sock',
       ...(isTainted ? ['--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule'] : []),
@@ -102,18 +107,26 @@ function workerServices(context: ServiceContext): Service[] {
     ...program(context, 'network-agent', [
       '--kubeconfig=/etc/kubernetes/network-agent.conf',
       `--node-name=${node.name}`,
-      `--cluster-cidr=${podNetwork}`,
+      `--cluster-cidr=${plan.podNetworks.join(',')}`,
       '--cni-conf-dir=/etc/cni/net.d',
     ]),
     ...program(context, 'kube-proxy', [
       '--kubeconfig=/etc/kubernetes/kube-proxy.conf',
       `--hostname-override=${node.name}`,
-      `--cluster-cidr=${podNetwork}`,
+      `--cluster-cidr=${plan.podNetworks.join(',')}`,
       `--proxy-mode=${state.options.proxyMode}`,
-      '--healthz-bind-address=0.0.0.0:10256',
+      `--healthz-bind-address=${hostOf(plan.wildcard)}:10256`,
       '--metrics-bind-address=127.0.0.1:10249',
     ]),
   ];
+}
+
+/** As upstream's flags have it: one flag for one family, one each for two. */
+function nodeMaskFlags({ podNetworks, nodeMaskSizes }: IpPlan): string[] {
+  if (podNetworks.length === 1) return nodeMaskSizes.map((size) => `--node-cidr-mask-size=${size}`);
+  return podNetworks.map(
+    (network, index) => `--node-cidr-mask-size-ipv${network.includes(':') ? 6 : 4}=${nodeMaskSizes[index] ?? ''}`,
+  );
 }
 
 function program(context: ServiceContext, name: Program, flags: readonly string[]): Service[] {
@@ -162,14 +175,14 @@ export function etcdMembers(state: ClusterState): EtcdMember[] {
 export function etcdUrls(state: ClusterState): string {
   if (state.options.etcdEndpoints !== '') return state.options.etcdEndpoints;
   return etcdMembers(state)
-    .map((member) => `https://${member.address}:${member.clientPort}`)
+    .map((member) => `https://${hostOf(member.address)}:${member.clientPort}`)
     .join(',');
 }
 
 function etcdService(state: ClusterState, member: EtcdMember): Service {
   const members = etcdMembers(state);
   const node = state.nodes.find((candidate) => candidate.name === member.node) ?? controlPlane(state);
-  const peer = (one: EtcdMember): string => `https://${one.address}:${one.peerPort}`;
+  const peer = (one: EtcdMember): string => `https://${hostOf(one.address)}:${one.peerPort}`;
   return {
     name: member.name,
     env: { GOGC: '50' },
@@ -177,8 +190,8 @@ function etcdService(state: ClusterState, member: EtcdMember): Service {
       'etcd',
       `--name=${member.name}`,
       `--data-dir=${node.directory}/${member.name}`,
-      `--listen-client-urls=https://${member.address}:${member.clientPort},https://127.0.0.1:${member.clientPort}`,
-      `--advertise-client-urls=https://${member.address}:${member.clientPort}`,
+      `--listen-client-urls=https://${hostOf(member.address)}:${member.clientPort},https://127.0.0.1:${member.clientPort}`,
+      `--advertise-client-urls=https://${hostOf(member.address)}:${member.clientPort}`,
       `--listen-peer-urls=${peer(member)}`,
       `--initial-advertise-peer-urls=${peer(member)}`,
       `--initial-cluster=${members.map((one) => `${one.name}=${peer(one)}`).join(',')}`,
@@ -202,10 +215,11 @@ function etcdService(state: ClusterState, member: EtcdMember): Service {
 }
 
 /** /var/lib/kubelet/config.yaml. */
-export function kubeletConfig(): string {
+export function kubeletConfig(plan: IpPlan): string {
   return stringify({
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
     kind: 'KubeletConfiguration',
+    address: plan.wildcard,
     authentication: {
       anonymous: { enabled: false },
       webhook: { enabled: true },
@@ -213,7 +227,7 @@ export function kubeletConfig(): string {
     },
     authorization: { mode: 'Webhook' },
     cgroupDriver: 'cgroupfs',
-    clusterDNS: [dnsServiceAddress],
+    clusterDNS: plan.dnsServiceAddresses.slice(0, 1),
     clusterDomain,
     containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
     failSwapOn: false,

@@ -7,12 +7,17 @@ import { dirname, join } from 'node:path';
 
 import type { Lan } from '../machines/lan.ts';
 import { isAlive, type ProcessIdentity } from '../machines/processes.ts';
+import { hostOf } from '../network/addresses.ts';
+import type { IpFamilyChoice } from './ip-plan.ts';
 import { clusterPaths, stateDirectory } from './layout.ts';
 
 export interface NodeState {
   readonly name: string;
   readonly role: 'control-plane' | 'worker';
+  /** On the LAN, in the cluster's primary family. */
   readonly address: string;
+  /** On the LAN: one per family of the cluster, the primary one first. */
+  readonly addresses: readonly string[];
   readonly directory: string;
   init?: ProcessIdentity;
   parent?: ProcessIdentity;
@@ -39,8 +44,19 @@ export interface ClusterOptions {
   readonly kubernetesVersion: string;
   readonly etcdEndpoints: string;
   readonly etcdMembers: number;
-  readonly proxyMode: string;
+  readonly proxyMode: ProxyMode;
+  readonly network: NetworkMode;
+  readonly ipFamily: IpFamilyChoice;
+  /** `FIRST-LAST` per family, separated by commas: addresses of the LAN for Services of type LoadBalancer. */
+  readonly loadBalancerRange: string;
 }
+
+/** How pods of different nodes reach each other. */
+export const networkModes = ['routed', 'vxlan', 'bgp'] as const;
+export type NetworkMode = (typeof networkModes)[number];
+
+export const proxyModes = ['nftables', 'iptables'] as const;
+export type ProxyMode = (typeof proxyModes)[number];
 
 export function readState(name: string): ClusterState | undefined {
   const { state } = clusterPaths(name);
@@ -51,7 +67,18 @@ export function readState(name: string): ClusterState | undefined {
       `${state} was written by another version of plumb; remove the cluster with that version, or the directory by hand`,
     );
   }
-  return value as ClusterState;
+  return withNewFields(value as ClusterState);
+}
+
+/** A cluster that was brought up before there was a choice of families and networks. */
+function withNewFields(state: ClusterState): ClusterState {
+  const absent: Partial<ClusterOptions> = { network: 'routed', ipFamily: 'ipv4', loadBalancerRange: '' };
+  const options = { ...absent, ...state.options };
+  const nodes = state.nodes.map((node) => {
+    const { addresses = [node.address] }: Partial<NodeState> = node;
+    return { ...node, addresses };
+  });
+  return { ...state, options, nodes };
 }
 
 export function writeState(state: ClusterState): void {
@@ -84,5 +111,5 @@ export function controlPlane(state: ClusterState): NodeState {
 }
 
 export function apiServerUrl(state: ClusterState): string {
-  return `https://${controlPlane(state).address}:6443`;
+  return `https://${hostOf(controlPlane(state).address)}:6443`;
 }

@@ -12,6 +12,7 @@ import { bringUpSteps, readySteps } from './bring-up.ts';
 import { bundleAll } from './bundle.ts';
 import { down } from './down.ts';
 import { imageTemplate, importCommand } from './images/template.ts';
+import { defaultLoadBalancerRange, lanAddresses } from './ip-plan.ts';
 import { clusterPaths, stateDirectory } from './layout.ts';
 import { nodeServices } from './services.ts';
 import {
@@ -28,7 +29,7 @@ import { runSteps, StepError, type Step, type StepObserver } from './steps.ts';
 export interface UpRequest extends ClusterOptions {
   readonly name: string;
   /** First three numbers of the LAN, or empty to pick one. */
-  readonly network: string;
+  readonly lan: string;
   /** False: come back when the components have been started. */
   readonly wait: boolean;
 }
@@ -66,10 +67,12 @@ function requireUnusedName(name: string): void {
 }
 
 function requireSameOptions(state: ClusterState, request: UpRequest): void {
-  for (const key of ['workers', 'kubernetesVersion', 'etcdEndpoints', 'etcdMembers', 'proxyMode'] as const) {
-    if (state.options[key] === request[key]) continue;
+  for (const key of comparedOptions) {
+    const asked = request[key];
+    // A range that was not asked for is the one that was chosen at the first time.
+    if (state.options[key] === asked || (key === 'loadBalancerRange' && asked === '')) continue;
     throw new StepError(
-      `cluster ${state.name} runs with ${key} ${state.options[key] || '(none)'}, not ${request[key] || '(none)'}`,
+      `cluster ${state.name} runs with ${key} ${state.options[key] || '(none)'}, not ${asked || '(none)'}`,
       {
         remedy: `remove it with "plumb cluster down --name ${state.name}", or choose another --name`,
       },
@@ -77,28 +80,53 @@ function requireSameOptions(state: ClusterState, request: UpRequest): void {
   }
 }
 
+const comparedOptions = [
+  'workers',
+  'kubernetesVersion',
+  'etcdEndpoints',
+  'etcdMembers',
+  'proxyMode',
+  'network',
+  'ipFamily',
+  'loadBalancerRange',
+] as const satisfies (keyof ClusterOptions)[];
+
 /** Addresses and names, decided before anything is made. */
 async function plan(request: UpRequest): Promise<ClusterState> {
   const taken = clusterNames().flatMap((name) => readState(name)?.prefix ?? []);
-  const prefix = request.network === '' ? pickPrefix(await hostRoutes(), taken) : request.network;
+  const prefix = request.lan === '' ? pickPrefix(await hostRoutes(), taken) : request.lan;
   const { nodes } = clusterPaths(request.name);
-  const node = (name: string, index: number): NodeState => ({
-    name,
-    role: index === 0 ? 'control-plane' : 'worker',
-    address: `${prefix}.${10 + index}`,
-    directory: join(nodes, name),
-  });
+  const node = (name: string, index: number): NodeState => {
+    const addresses = lanAddresses(prefix, 10 + index, request.ipFamily);
+    return {
+      name,
+      role: index === 0 ? 'control-plane' : 'worker',
+      address: addresses[0] ?? '',
+      addresses,
+      directory: join(nodes, name),
+    };
+  };
   const workers = Array.from(
     { length: request.workers },
     (_, index) => `${request.name}-worker${index === 0 ? '' : index + 1}`,
   );
-  const { workers: count, kubernetesVersion, etcdEndpoints, etcdMembers, proxyMode } = request;
+  const { workers: count, kubernetesVersion, etcdEndpoints, etcdMembers, proxyMode, network, ipFamily } = request;
+  const loadBalancerRange = request.loadBalancerRange || defaultLoadBalancerRange(prefix, ipFamily);
   return {
     format: 1,
     name: request.name,
     createdAt: new Date().toISOString(),
     prefix,
-    options: { workers: count, kubernetesVersion, etcdEndpoints, etcdMembers, proxyMode },
+    options: {
+      workers: count,
+      kubernetesVersion,
+      etcdEndpoints,
+      etcdMembers,
+      proxyMode,
+      network,
+      ipFamily,
+      loadBalancerRange,
+    },
     nodes: [`${request.name}-control-plane`, ...workers].map(node),
     ready: false,
   };

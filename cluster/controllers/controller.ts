@@ -9,7 +9,8 @@ import type { InformerSet } from './informer-set.ts';
 /** What the flags of the process mean for the controllers. */
 export interface Settings {
   readonly clusterCidrs: readonly string[];
-  readonly nodeCidrMaskSize: number;
+  /** Prefix length of a node's part of an IPv4 and of an IPv6 range. */
+  readonly nodeCidrMaskSizes: { readonly 4: number; readonly 6: number };
   /** PEM of the CA that pods are told to trust. */
   readonly rootCa?: string;
   readonly serviceAccountPrivateKey?: string;

@@ -35,7 +35,12 @@ const spec = {
   'cluster-name': { type: 'string', description: 'Name of the cluster.', default: 'kubernetes' },
   'service-cluster-ip-range': { type: 'string', description: 'Range of Service addresses.' },
   'allocate-node-cidrs': { type: 'boolean', description: 'Give each node a part of --cluster-cidr.' },
-  'node-cidr-mask-size': { type: 'number', description: 'Prefix length of a node’s part.', default: 24 },
+  'node-cidr-mask-size': {
+    type: 'number',
+    description: 'Prefix length of a node’s part where there is one range; 24 or 64.',
+  },
+  'node-cidr-mask-size-ipv4': { type: 'number', description: 'Prefix length of a node’s IPv4 part.', default: 24 },
+  'node-cidr-mask-size-ipv6': { type: 'number', description: 'Prefix length of a node’s IPv6 part.', default: 64 },
   'node-monitor-grace-period': {
     type: 'duration',
     description: 'Silence after which a node is not ready.',
@@ -71,7 +76,10 @@ async function main(): Promise<void> {
     value === undefined ? {} : ({ [key]: value } as Record<K, string>);
   const settings: Settings = {
     clusterCidrs: flags['allocate-node-cidrs'] ? flags['cluster-cidr'] : [],
-    nodeCidrMaskSize: flags['node-cidr-mask-size'],
+    nodeCidrMaskSizes: {
+      4: flags['node-cidr-mask-size'] ?? flags['node-cidr-mask-size-ipv4'],
+      6: flags['node-cidr-mask-size'] ?? flags['node-cidr-mask-size-ipv6'],
+    },
     signingDurationMs: flags['cluster-signing-duration'],
     nodeMonitorGracePeriodMs: flags['node-monitor-grace-period'],
     ...optional('rootCa', read(flags['root-ca-file'])),

@@ -8,7 +8,7 @@ describe('machines/lan', () => {
     expect(pickPrefix([], [])).to.equal('172.28.0');
     expect(pickPrefix(['172.28.0.0/24'], ['172.28.1'])).to.equal('172.28.2');
     expect(pickPrefix(['172.28.0.0/16'], [])).to.equal('172.29.0');
-    expect(() => pickPrefix(['172.16.0.0/12'], [])).to.throw('--network');
+    expect(() => pickPrefix(['172.16.0.0/12'], [])).to.throw('--lan');
   });
 
   it('finds overlaps from either side', () => {

@@ -22,7 +22,8 @@ export interface Lan {
 /** Group name of the LAN among the members of a cluster; no node can be called so. */
 export const lanMember = '_lan';
 
-export async function createLan(cluster: string, prefix: string): Promise<Lan> {
+/** `gateways` are the host's addresses on the LAN, with prefix length. */
+export async function createLan(cluster: string, prefix: string, gateways: readonly string[]): Promise<Lan> {
   const hostLink = hostLinkName(cluster);
   const join = createCgroup(hostCgroups(), cluster, lanMember);
   const setUp = [
@@ -40,7 +41,7 @@ export async function createLan(cluster: string, prefix: string): Promise<Lan> {
   if (holder === undefined) throw new Error('the process that keeps the cluster LAN ended as soon as it had started');
   await run(['ip', '-b', '-'], {
     input: `link add ${hostLink} type veth peer name host netns ${holder.pid}
-addr add ${prefix}.1/24 dev ${hostLink}
+${gateways.map((address) => `addr add ${address} dev ${hostLink}${address.includes(':') ? ' nodad' : ''}`).join('\n')}
 link set ${hostLink} up
 `,
   });
@@ -79,7 +80,7 @@ export function pickPrefix(routes: readonly string[], taken: readonly string[]):
     if (!taken.includes(prefix) && !routes.some((route) => overlaps(`${prefix}.0/24`, route))) return prefix;
   }
   throw new Error(
-    'no free /24 in 172.28.0.0-172.30.255.255: every one overlaps a route of this host; pass --network A.B.C',
+    'no free /24 in 172.28.0.0-172.30.255.255: every one overlaps a route of this host; pass --lan A.B.C',
   );
 }
 
@@ -108,6 +109,7 @@ function parseCidr(cidr: string): { address: number; bits: number } {
 const inNamespace = [
   'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true',
   'ip link set lo up',
-  'ip link add br0 type bridge',
+  // Without a querier, a bridge that listens for group memberships may keep neighbour solicitations from nodes.
+  'ip link add br0 type bridge mcast_snooping 0',
   'ip link set br0 up',
 ];

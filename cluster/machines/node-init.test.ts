@@ -12,7 +12,13 @@ describe('machines/node-init', () => {
     { path: '/sys/fs/cgroup/systemd', version: 1, option: 'none,name=systemd' },
   ];
   const script = (cgroups: readonly CgroupMount[], keepVisible: readonly string[] = []): string =>
-    initScript({ name: 'n', address: '172.28.0.10', directory: "/state/it's here/n", keepVisible, cgroups });
+    initScript({
+      name: 'n',
+      addresses: ['172.28.0.10', 'fd00:172:28:0::10'],
+      directory: "/state/it's here/n",
+      keepVisible,
+      cgroups,
+    });
 
   it('is a shell script, whatever the directories are called', () => {
     for (const cgroups of [version1, version2]) {
@@ -36,6 +42,8 @@ describe('machines/node-init', () => {
   it('routes through the host, address 1 of the LAN', () => {
     expect(script(version2))
       .to.include('addr add 172.28.0.10/24 dev eth0')
-      .and.include('route add default via 172.28.0.1');
+      .and.include('addr add fd00:172:28:0::10/64 dev eth0 nodad')
+      .and.include('route add default via 172.28.0.1\n')
+      .and.include('route add default via fd00:172:28:0::1\n');
   });
 });

@@ -6,7 +6,7 @@ import type { CgroupMount } from './cgroups.ts';
 
 export interface InitSpec {
   readonly name: string;
-  readonly address: string;
+  readonly addresses: readonly string[];
   readonly directory: string;
   readonly keepVisible: readonly string[];
   readonly cgroups: readonly CgroupMount[];
@@ -32,7 +32,6 @@ export function initScript(spec: InitSpec): string {
   const hidden = spec.keepVisible.find((path) => path.startsWith('/run/') || path.startsWith('/etc/'));
   if (hidden !== undefined)
     throw new Error(`${hidden} cannot be seen in nodes, which have their own /run and /etc; move it elsewhere`);
-  const gateway = `${spec.address.split('.').slice(0, 3).join('.')}.1`;
   return `# Written by plumb: PID 1 of node ${spec.name}.
 ${mountLines(spec).join('\n')}
 hostname ${spec.name}
@@ -42,12 +41,21 @@ echo ready
 read -r go
 ip -b - <<'END'
 link set lo up
-addr add ${spec.address}/24 dev eth0
+${spec.addresses.map(addressLine).join('\n')}
 link set eth0 up
-route add default via ${gateway}
+${spec.addresses.map(routeLine).join('\n')}
 END
 exec runsvdir -P ${quote(`${spec.directory}/services`)} </dev/null >&3 3>&-
 `;
+}
+
+/** No duplicate address detection: addresses are dealt out by plan, and nobody could use them for its duration. */
+function addressLine(address: string): string {
+  return address.includes(':') ? `addr add ${address}/64 dev eth0 nodad` : `addr add ${address}/24 dev eth0`;
+}
+
+function routeLine(address: string): string {
+  return `route add default via ${address.replace(/\d+$/, '1')}`;
 }
 
 function mountLines(spec: InitSpec): string[] {
@@ -102,6 +110,10 @@ function aliasLines(mount: CgroupMount): string[] {
 const sysctls: readonly (readonly [string, string])[] = [
   ['net/ipv4/ip_forward', '1'],
   ['net/ipv6/conf/all/forwarding', '1'],
+  ['net/ipv6/conf/all/accept_ra', '0'],
+  ['net/ipv6/conf/default/accept_ra', '0'],
+  // The node's ends of pod links can be used at once; they carry no address that another machine could have.
+  ['net/ipv6/conf/default/accept_dad', '0'],
   // Replies of Services come from a pod's link although the request left by another one.
   ['net/ipv4/conf/all/rp_filter', '0'],
   ['net/ipv4/conf/default/rp_filter', '0'],

@@ -15,8 +15,8 @@ import { childrenOf, identify, type ProcessIdentity } from './processes.ts';
 export interface NodeSpec {
   readonly cluster: string;
   readonly name: string;
-  /** IPv4 address on the LAN. */
-  readonly address: string;
+  /** Addresses on the LAN, at most one per family; the host has number 1 there. */
+  readonly addresses: readonly string[];
   /** Where the node's private directories are kept on the host; see node-init.ts for what is in it. */
   readonly directory: string;
   /** Directories of the host that programs in the node need although they lie where the node has its own (/tmp, /run). */
@@ -27,7 +27,6 @@ export interface NodeSpec {
 
 export interface NodeMachine {
   readonly name: string;
-  readonly address: string;
   readonly directory: string;
   /** PID 1 of the node, as the host sees it. */
   readonly init: ProcessIdentity;
@@ -59,9 +58,9 @@ export async function startNode(spec: NodeSpec, lan: Lan): Promise<NodeMachine> 
   const init = child.pid === undefined ? undefined : childrenOf(child.pid).map(identify).at(0);
   if (parent === undefined || init === undefined) throw new Error(`node ${spec.name} ended as soon as it had started`);
   delegateNodeCgroup(mounts, { cluster: spec.cluster, member: spec.name }, [parent.pid, init.pid]);
-  await plugIn(lan, portName(spec.address), init.pid);
+  await plugIn(lan, portName(spec.addresses), init.pid);
   child.stdin?.end('go\n');
-  return { name: spec.name, address: spec.address, directory: spec.directory, init, parent };
+  return { name: spec.name, directory: spec.directory, init, parent };
 }
 
 /** Ends a node, whatever is left of it, and removes its control groups; its directory stays. */
@@ -70,8 +69,8 @@ export async function stopNode(cluster: string, name: string): Promise<void> {
 }
 
 /** Name of the node's port on the bridge: unique in the LAN by the last number of the address. */
-export function portName(address: string): string {
-  return `port${address.split('.').at(-1) ?? ''}`;
+export function portName(addresses: readonly string[]): string {
+  return `port${addresses[0]?.split(/[.:]/).at(-1) ?? ''}`;
 }
 
 function prepareDirectory(spec: NodeSpec): void {

@@ -51,13 +51,20 @@ export function containsAddress(prefix: Prefix, address: string): boolean {
 }
 
 export function formatPrefix({ family, first, length }: Prefix): string {
-  if (family === 4) {
-    const bytes = [24n, 16n, 8n, 0n].map((shift) => Number((first >> shift) & 255n));
-    return `${bytes.join('.')}/${length}`;
-  }
-  const groups = Array.from({ length: 8 }, (_, index) => ((first >> BigInt(112 - 16 * index)) & 0xffffn).toString(16));
+  return `${formatAddress(first, family)}/${length}`;
+}
+
+/** In canonical spelling. */
+export function formatAddress(value: bigint, family: IpFamily): string {
+  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => Number((value >> shift) & 255n)).join('.');
+  const groups = Array.from({ length: 8 }, (_, index) => ((value >> BigInt(112 - 16 * index)) & 0xffffn).toString(16));
   // The URL parser is the shortest way to the canonical spelling with `::`.
-  return `${new URL(`http://[${groups.join(':')}]/`).hostname.slice(1, -1)}/${length}`;
+  return new URL(`http://[${groups.join(':')}]/`).hostname.slice(1, -1);
+}
+
+/** As it stands in a URL or before a port: IPv6 in brackets. */
+export function hostOf(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
 }
 
 /** The same addresses without prefixes that lie inside another one of the list. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CNI network list by which the container runtime wires pods: `ptp` gives each pod a routed veth (so that every
 // packet of a pod passes the node's forward hook, also to a neighbour on the same node), `host-local` takes addresses
-// from the node's podCIDR, `portmap` serves hostPort.
+// from the node's podCIDRs, `portmap` serves hostPort, `bandwidth` the annotations that limit a pod's traffic.
 
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,12 +14,23 @@ export interface CniOptions {
 export const networkName = 'plumb';
 const fileName = '10-plumb.conflist';
 
+/**
+ * `ptp` waits until the kernel has made sure that nobody else on the link has the pod's IPv6 address, 1 to 2 s for each pod.
+ * There is nobody else on the link. The setting must be there before the link is; `tuning` makes it in any pod's
+ * namespace, but only behind another plugin, and `loopback` is the one that does no harm.
+ */
+const withoutAddressDetection: readonly object[] = [
+  { type: 'loopback' },
+  { type: 'tuning', sysctl: { 'net.ipv6.conf.default.accept_dad': '0' } },
+];
+
 /** The network list as a value. */
 export function cniConfig({ podCIDRs, mtu }: CniOptions): object {
   return {
     cniVersion: '1.0.0',
     name: networkName,
     plugins: [
+      ...(podCIDRs.some((cidr) => cidr.includes(':')) ? withoutAddressDetection : []),
       {
         type: 'ptp',
         mtu,
@@ -31,6 +42,7 @@ export function cniConfig({ podCIDRs, mtu }: CniOptions): object {
         },
       },
       { type: 'portmap', capabilities: { portMappings: true } },
+      { type: 'bandwidth', capabilities: { bandwidth: true } },
     ],
   };
 }

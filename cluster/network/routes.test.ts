@@ -50,7 +50,16 @@ describe('CNI configuration', () => {
           ipam: { type: 'host-local', ranges: [[{ subnet: '10.244.0.0/24' }]], routes: [{ dst: '0.0.0.0/0' }] },
         },
         { type: 'portmap', capabilities: { portMappings: true } },
+        { type: 'bandwidth', capabilities: { bandwidth: true } },
       ],
+    });
+    const dual = cniConfig({ podCIDRs: ['10.244.0.0/24', 'fd00:10:244::/64'], mtu: 1450 }) as {
+      plugins: { type: string; ipam?: object }[];
+    };
+    expect(dual.plugins.map(({ type }) => type)).to.deep.equal(['loopback', 'tuning', 'ptp', 'portmap', 'bandwidth']);
+    expect(dual.plugins[2]?.ipam).to.deep.include({
+      ranges: [[{ subnet: '10.244.0.0/24' }], [{ subnet: 'fd00:10:244::/64' }]],
+      routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
     });
   });
 });

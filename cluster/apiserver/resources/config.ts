@@ -61,8 +61,8 @@ export interface RulesOfUser {
 }
 
 export interface ResourcesConfig {
-  /** CIDR of Service addresses, `10.96.0.0/16`. */
-  readonly serviceClusterIPRange: string;
+  /** CIDRs of Service addresses, one per family; the first is the family of Services that ask for none. */
+  readonly serviceClusterIPRanges: readonly string[];
   /** Ports of NodePort services, `30000-32767`. */
   readonly serviceNodePortRange: string;
   readonly kubelet: KubeletCredentials;

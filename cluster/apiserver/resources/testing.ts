@@ -4,7 +4,7 @@ import type { ResourcesConfig } from './config.ts';
 import type { FieldError, KubeObject, Registry, RequestContext } from './definition.ts';
 
 export const testConfig: ResourcesConfig = {
-  serviceClusterIPRange: '10.96.0.0/24',
+  serviceClusterIPRanges: ['10.96.0.0/24'],
   serviceNodePortRange: '30000-30127',
   kubelet: {},
   apiAudiences: ['https://kubernetes.default.svc'],

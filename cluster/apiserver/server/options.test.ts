@@ -35,7 +35,8 @@ describe('the command line', () => {
 
   it('reads files and fills in defaults', () => {
     const options = parse({ 'reported-version': '1.35.2', 'advertise-address': '10.0.0.1' });
-    expect(options).to.include({ version: 'v1.35.2', securePort: 6443, serviceClusterIPRange: '10.96.0.0/16' });
+    expect(options).to.include({ version: 'v1.35.2', securePort: 6443 });
+    expect(options.serviceClusterIPRanges).to.deep.equal(['10.96.0.0/16']);
     expect(options.tokens.apiAudiences).to.deep.equal(['https://kubernetes.default.svc.cluster.local']);
   });
 
@@ -43,6 +44,8 @@ describe('the command line', () => {
     const wrong = (changes: Record<string, string>, message: string) =>
       expect(() => parse(changes)).to.throw(FlagError, message);
     wrong({ 'etcd-servers': 'localhost' }, '--etcd-servers: "localhost" is not an endpoint; write it like');
+    wrong({ 'service-cluster-ip-range': '10.96.0.0/16,10.97.0.0/16' }, 'give one range, or one of each IP family');
+    wrong({ 'service-cluster-ip-range': 'fd00::/64' }, '"fd00::/64" is not a range');
     wrong({ 'secure-port': '70000' }, '--secure-port: 70000 is not a port; take one from 1 to 65535');
     wrong({ 'client-ca-file': '/nowhere' }, '--client-ca-file: cannot read /nowhere');
     wrong({ 'tls-cert-file': given['service-account-key-file'] ?? '' }, 'holds no usable PEM');

@@ -2,11 +2,11 @@
 // The command line of kube-apiserver, with upstream's flags: what is given is read and checked before anything starts.
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { isIPv4 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { FlagError, parseFlags } from '../../machinery/flags.ts';
 import type { Flag } from '../../machinery/flags.ts';
 import { setVerbosity } from '../../machinery/log.ts';
+import { familyOf } from '../../network/addresses.ts';
 import type { RunOptions } from './run.ts';
 import { readStaticTokens } from '../authentication/static-tokens.ts';
 
@@ -34,7 +34,11 @@ const flags = {
     default: 'https://kubernetes.default.svc.cluster.local',
   },
   'api-audiences': { type: 'list', description: 'audiences of the API; the issuer when not given' },
-  'service-cluster-ip-range': { type: 'string', description: 'CIDR of Service addresses', default: '10.96.0.0/16' },
+  'service-cluster-ip-range': {
+    type: 'list',
+    description: 'CIDRs of Service addresses: one, or one per IP family',
+    default: ['10.96.0.0/16'],
+  },
   'service-node-port-range': { type: 'string', description: 'ports of NodePort Services', default: '30000-32767' },
   'kubelet-certificate-authority': { type: 'string', description: "authority of the kubelets' serving certificates" },
   'kubelet-client-certificate': { type: 'string', description: 'client certificate for kubelets' },
@@ -87,7 +91,7 @@ export function readOptions(argv: readonly string[]): RunOptions {
     },
     staticTokens: readStaticTokens(readOptional('token-auth-file', given['token-auth-file']) ?? ''),
     kubelet: Object.fromEntries(Object.entries(kubelet).filter(([, text]) => text !== undefined)),
-    serviceClusterIPRange: checkRange(given['service-cluster-ip-range']),
+    serviceClusterIPRanges: checkRanges(given['service-cluster-ip-range']),
     serviceNodePortRange: given['service-node-port-range'],
     advertiseAddress: given['advertise-address'] ?? ownAddress(),
     bindAddress: given['bind-address'],
@@ -118,12 +122,22 @@ function parsed<F extends string, T>(flag: F, files: Record<F, string>, parse: (
   }
 }
 
-function checkRange(cidr: string): string {
-  const [address = '', length = ''] = cidr.split('/');
-  if (!isIPv4(address) || !/^\d+$/.test(length) || Number(length) < 8 || Number(length) > 30) {
-    throw new FlagError(`--service-cluster-ip-range: "${cidr}" is not an IPv4 range; write it like 10.96.0.0/16`);
+function checkRanges(cidrs: readonly string[]): readonly string[] {
+  const families = cidrs.map((cidr) => {
+    const [address = '', length = ''] = cidr.split('/');
+    const family = familyOf(address);
+    const [least, most] = family === 6 ? [108, 126] : [8, 30];
+    if (family === undefined || !/^\d+$/.test(length) || Number(length) < least || Number(length) > most) {
+      throw new FlagError(
+        `--service-cluster-ip-range: "${cidr}" is not a range; write it like 10.96.0.0/16 (/8 to /30) or fd00:10:96::/112 (/108 to /126)`,
+      );
+    }
+    return family;
+  });
+  if (cidrs.length > 2 || new Set(families).size < cidrs.length) {
+    throw new FlagError(`--service-cluster-ip-range: "${cidrs.join(',')}": give one range, or one of each IP family`);
   }
-  return cidr;
+  return cidrs;
 }
 
 function checkEndpoint(endpoint: string): string {

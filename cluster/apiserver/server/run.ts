@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Composes the API server from its parts and runs it until told to stop.
+import { formatAddress, parsePrefix } from '../../network/addresses.ts';
 import type { Logger } from '../../machinery/log.ts';
 import { admissionPlugins } from '../admission/plugins.ts';
 import { createAuthenticator } from '../authentication/authenticate.ts';
@@ -35,7 +36,7 @@ export interface RunOptions {
   };
   readonly staticTokens: ReadonlyMap<string, UserInfo>;
   readonly kubelet: KubeletCredentials;
-  readonly serviceClusterIPRange: string;
+  readonly serviceClusterIPRanges: readonly string[];
   readonly serviceNodePortRange: string;
   readonly advertiseAddress: string;
   readonly bindAddress: string;
@@ -59,7 +60,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
     registry.list('pods').filter((pod) => (pod['spec'] as { nodeName?: string } | undefined)?.nodeName === node);
   const authorizer = createAuthorizer(rbac, createNodeAuthorizer(registry, podsOfNode));
   const config: ResourcesConfig = {
-    serviceClusterIPRange: options.serviceClusterIPRange,
+    serviceClusterIPRanges: options.serviceClusterIPRanges,
     serviceNodePortRange: options.serviceNodePortRange,
     kubelet: options.kubelet,
     apiAudiences: options.tokens.apiAudiences,
@@ -110,7 +111,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
       log,
       advertiseAddress: options.advertiseAddress,
       securePort: options.securePort,
-      serviceAddress: firstAddress(options.serviceClusterIPRange),
+      serviceAddress: firstAddress(options.serviceClusterIPRanges[0] ?? ''),
       clientCa: options.tls.ca.toString(),
       signal,
     });
@@ -129,6 +130,6 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
 
 /** `10.96.0.0/16` has `10.96.0.1`. */
 function firstAddress(cidr: string): string {
-  const parts = (cidr.split('/')[0] ?? '').split('.');
-  return [...parts.slice(0, -1), Number(parts.at(-1)) + 1].join('.');
+  const { family, first } = parsePrefix(cidr);
+  return formatAddress(first + 1n, family);
 }

@@ -5,7 +5,8 @@ import { isConflict, isNotFound } from '../../machinery/client.ts';
 import { resources } from '../../machinery/resources.ts';
 import { WorkQueue } from '../../machinery/work-queue.ts';
 import type { Controller, ControllerContext, Running } from '../controller.ts';
-import { BlockPool, parseCidr } from './cidrs.ts';
+import { parsePrefix } from '../../network/addresses.ts';
+import { BlockPool } from './cidrs.ts';
 
 export const nodeIpamController: Controller = {
   name: 'node-ipam-controller',
@@ -18,8 +19,8 @@ function setup({ client, informers, settings, recorder }: ControllerContext): Ru
   const nodes = informers.get<Node>(resources.nodes);
   const events = recorder('cidrAllocator');
   const pools = settings.clusterCidrs.map((text) => {
-    const range = parseCidr(text);
-    return new BlockPool(range, range.bits === 32 ? settings.nodeCidrMaskSize : Math.min(range.prefix + 16, 64));
+    const range = parsePrefix(text);
+    return new BlockPool(range, settings.nodeCidrMaskSizes[range.family]);
   });
   // Blocks are taken and given one node after the other.
   const queue = new WorkQueue({ name: 'node-ipam-controller', reconcile, concurrency: 1 });

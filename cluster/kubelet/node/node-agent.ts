@@ -187,7 +187,9 @@ export class NodeAgent {
     const due = now - this.#writtenAt >= config.nodeStatusReportMs;
     if (!due && this.#written !== undefined && !statusDiffers(status, this.#written) && !statusDiffers(status, live))
       return;
-    const patch: Record<string, unknown> = { ...status };
+    // The list is merged by type, of which there may be two addresses: it has to be replaced as a whole.
+    const addresses = [...(status.addresses ?? []), { $patch: 'replace' }];
+    const patch: Record<string, unknown> = { ...status, addresses };
     if (live.volumesInUse !== undefined && status.volumesInUse === undefined) patch['volumesInUse'] = null;
     this.#node = await client
       .patch<Node>(resources.nodes, name, { type: 'strategic', subresource: 'status', body: { status: patch } })

@@ -1,28 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cluster addresses and node ports of Services. What is taken is learnt from the stored Services at the first use.
-import { isIPv4 } from 'node:net';
 import type { Service, ServicePort } from '../../../machinery/api-types.ts';
 import { internalError, invalid } from '../../status.ts';
 import type { StatusError } from '../../status.ts';
 import { typed } from '../define.ts';
 import type { FieldError, Registry, RequestContext } from '../definition.ts';
 import { invalid as invalidField } from '../validation/fields.ts';
+import { addressToBigint, containsAddress, formatAddress, parsePrefix } from '../../../network/addresses.ts';
+import type { Prefix } from '../../../network/addresses.ts';
 import { RangeAllocator } from './range-allocator.ts';
-import { needsClusterIP, needsHealthCheckPort, needsNodePort } from '../core/service-fields.ts';
+import { familyNameOf, needsClusterIP, needsHealthCheckPort, needsNodePort } from '../core/service-fields.ts';
+import type { IpFamilyName } from '../core/service-fields.ts';
 
 export class ServiceAllocator {
-  readonly #cidr: string;
   readonly #portRange: string;
-  readonly #addresses: RangeAllocator;
+  readonly #addresses: ReadonlyMap<IpFamilyName, AddressRange>;
   readonly #ports: RangeAllocator;
   #filled = false;
 
-  /** Errors: a CIDR that is no IPv4 CIDR, a port range that is not `first-last`. */
-  constructor(cidr: string, portRange: string) {
-    this.#cidr = cidr;
+  /** Errors: text that is no CIDR, a port range that is not `first-last`. */
+  constructor(cidrs: readonly string[], portRange: string) {
     this.#portRange = portRange;
-    this.#addresses = addressRange(cidr);
+    this.#addresses = new Map(cidrs.map((cidr) => [familyNameOf(cidr), new AddressRange(cidr)]));
     this.#ports = portsOf(portRange);
+  }
+
+  /** Families of the ranges, in the order in which they were given. */
+  get families(): readonly IpFamilyName[] {
+    return [...this.#addresses.keys()];
   }
 
   /** Takes what `service` needs beyond what `old` has, in place. The returned function undoes it. Errors: 422 with the field. */
@@ -31,7 +36,7 @@ export class ServiceAllocator {
     const undo: (() => void)[] = [];
     const giveBack = (): void => undo.forEach((step) => step());
     try {
-      this.#allocateAddress(service, old, undo);
+      this.#allocateAddresses(service, old, undo);
       this.#allocatePorts(service, old, undo);
     } catch (error) {
       giveBack();
@@ -50,9 +55,8 @@ export class ServiceAllocator {
   }
 
   release(service: Service): void {
-    const address = addressOf(service);
-    if (address !== undefined) {
-      this.#addresses.release(toNumber(address));
+    for (const address of addressesOf(service)) {
+      this.#rangeOf(address)?.release(address);
     }
     for (const port of portsTaken(service)) {
       this.#ports.release(port);
@@ -65,9 +69,8 @@ export class ServiceAllocator {
     }
     this.#filled = true;
     for (const service of typed<Service>(registry.list('services'))) {
-      const address = addressOf(service);
-      if (address !== undefined) {
-        this.#addresses.take(toNumber(address));
+      for (const address of addressesOf(service)) {
+        this.#rangeOf(address)?.take(address);
       }
       for (const port of portsTaken(service)) {
         this.#ports.take(port);
@@ -75,42 +78,56 @@ export class ServiceAllocator {
     }
   }
 
-  #allocateAddress(service: Service, old: Service | undefined, undo: (() => void)[]): void {
+  /** One address per family of the Service, in that order; those that it has or asks for come first. */
+  #allocateAddresses(service: Service, old: Service | undefined, undo: (() => void)[]): void {
     const { spec } = service;
-    if (spec === undefined || !needsClusterIP(service)) {
+    if (spec === undefined || !needsClusterIP(service) || spec.clusterIP === 'None') {
       return;
     }
-    const asked = spec.clusterIP ?? '';
-    if (asked === 'None' || (old !== undefined && asked !== '' && asked === addressOf(old))) {
-      return;
-    }
-    if (asked === '') {
-      const number = this.#addresses.takeAny();
-      if (number === undefined) {
+    const mine = old === undefined ? [] : addressesOf(old);
+    const given = spec.clusterIPs ?? [];
+    const addresses: string[] = [];
+    for (const [index, family] of ((spec.ipFamilies ?? []) as IpFamilyName[]).entries()) {
+      const asked = given[index] ?? '';
+      if (asked !== '' && mine.includes(asked)) {
+        addresses.push(asked);
+        continue;
+      }
+      const range = this.#addresses.get(family);
+      const address = asked === '' ? range?.takeAny() : asked;
+      if (range === undefined || address === undefined) {
         throw internalError('failed to allocate a serviceIP: range is full');
       }
-      undo.push(() => this.#addresses.release(number));
-      spec.clusterIP = toAddress(number);
-      spec.clusterIPs = [spec.clusterIP];
-      return;
+      if (asked !== '') {
+        this.#takeAddress(service, { address, index, range });
+      }
+      undo.push(() => range.release(address));
+      addresses.push(address);
     }
-    const number = isIPv4(asked) ? toNumber(asked) : -1;
-    if (!this.#addresses.contains(number)) {
-      throw refusal(service, [
+    spec.clusterIP = addresses[0] ?? '';
+    spec.clusterIPs = addresses;
+  }
+
+  #takeAddress(service: Service, wanted: { address: string; index: number; range: AddressRange }): void {
+    const { address, index, range } = wanted;
+    const refuse = (why: string): StatusError =>
+      refusal(service, [
         invalidField(
           'spec.clusterIPs',
-          [asked],
-          `failed to allocate IP ${asked}: the provided IP (${asked}) is not in the valid range. The range of valid IPs is ${this.#cidr}`,
+          (service.spec?.clusterIPs ?? []).slice(0, index + 1),
+          `failed to allocate IP ${address}: ${why}`,
         ),
       ]);
+    if (!range.contains(address)) {
+      throw refuse(`the provided IP (${address}) is not in the valid range. The range of valid IPs is ${range.cidr}`);
     }
-    if (!this.#addresses.take(number)) {
-      throw refusal(service, [
-        invalidField('spec.clusterIPs', [asked], `failed to allocate IP ${asked}: provided IP is already allocated`),
-      ]);
+    if (!range.take(address)) {
+      throw refuse('provided IP is already allocated');
     }
-    undo.push(() => this.#addresses.release(number));
-    spec.clusterIPs = [asked];
+  }
+
+  #rangeOf(address: string): AddressRange | undefined {
+    return this.#addresses.get(familyNameOf(address));
   }
 
   #allocatePorts(service: Service, old: Service | undefined, undo: (() => void)[]): void {
@@ -176,10 +193,10 @@ export class ServiceAllocator {
 
   #dropped(service: Service, old: Service): { free: () => void; retake: () => void }[] {
     const steps: { free: () => void; retake: () => void }[] = [];
-    const before = addressOf(old);
-    if (before !== undefined && before !== addressOf(service)) {
-      const number = toNumber(before);
-      steps.push({ free: () => this.#addresses.release(number), retake: () => void this.#addresses.take(number) });
+    const still = addressesOf(service);
+    for (const address of addressesOf(old).filter((candidate) => !still.includes(candidate))) {
+      const range = this.#rangeOf(address);
+      steps.push({ free: () => range?.release(address), retake: () => void range?.take(address) });
     }
     const kept = new Set(portsTaken(service));
     for (const port of portsTaken(old).filter((candidate) => !kept.has(candidate))) {
@@ -197,9 +214,12 @@ function twinPort(ports: readonly ServicePort[], port: ServicePort): number | un
   return twin?.nodePort;
 }
 
-function addressOf(service: Service): string | undefined {
-  const address = service.spec?.clusterIP ?? '';
-  return address === '' || address === 'None' || !isIPv4(address) || !needsClusterIP(service) ? undefined : address;
+function addressesOf(service: Service): string[] {
+  if (!needsClusterIP(service)) {
+    return [];
+  }
+  const { clusterIP = '', clusterIPs = [clusterIP] } = service.spec ?? {};
+  return clusterIPs.filter((address) => address !== '' && address !== 'None');
 }
 
 function portsTaken(service: Service): number[] {
@@ -211,16 +231,43 @@ function refusal(service: Service, errors: readonly FieldError[]): StatusError {
   return invalid({ group: '', kind: 'Service' }, service.metadata.name ?? '', errors);
 }
 
-/** Network and broadcast addresses are left out; the lowest sixteenth (16 to 256) is for chosen addresses. */
-function addressRange(cidr: string): RangeAllocator {
-  const [base = '', bits = ''] = cidr.split('/');
-  const length = Number(bits);
-  if (!isIPv4(base) || !Number.isInteger(length) || length < 8 || length > 30) {
-    throw new Error(`--service-cluster-ip-range ${cidr} is not an IPv4 CIDR between /8 and /30, such as 10.96.0.0/16`);
+/**
+ * The addresses of a CIDR but for its first one, which names the network, and IPv4's last one, the broadcast address. The
+ * lowest sixteenth (16 to 256) is for chosen addresses.
+ */
+class AddressRange {
+  readonly cidr: string;
+  readonly #prefix: Prefix;
+  readonly #offsets: RangeAllocator;
+
+  constructor(cidr: string) {
+    this.cidr = cidr;
+    this.#prefix = parsePrefix(cidr);
+    const { family, length } = this.#prefix;
+    const size = 2 ** ((family === 4 ? 32 : 128) - length);
+    this.#offsets = new RangeAllocator(1, family === 4 ? size - 2 : size - 1, Math.min(Math.max(16, size / 16), 256));
   }
-  const size = 2 ** (32 - length);
-  const first = Math.floor(toNumber(base) / size) * size;
-  return new RangeAllocator(first + 1, first + size - 2, Math.min(Math.max(16, size / 16), 256));
+
+  contains(address: string): boolean {
+    return containsAddress(this.#prefix, address) && this.#offsets.contains(this.#offset(address));
+  }
+
+  take(address: string): boolean {
+    return this.#offsets.take(this.#offset(address));
+  }
+
+  takeAny(): string | undefined {
+    const offset = this.#offsets.takeAny();
+    return offset === undefined ? undefined : formatAddress(this.#prefix.first + BigInt(offset), this.#prefix.family);
+  }
+
+  release(address: string): void {
+    this.#offsets.release(this.#offset(address));
+  }
+
+  #offset(address: string): number {
+    return Number(addressToBigint(address) - this.#prefix.first);
+  }
 }
 
 function portsOf(range: string): RangeAllocator {
@@ -232,12 +279,4 @@ function portsOf(range: string): RangeAllocator {
   }
   const size = last - first + 1;
   return new RangeAllocator(first, last, size < 32 ? 0 : Math.min(Math.max(16, Math.floor(size / 32)), 128));
-}
-
-function toNumber(address: string): number {
-  return address.split('.').reduce((number, part) => number * 256 + Number(part), 0);
-}
-
-function toAddress(number: number): string {
-  return [24, 16, 8, 0].map((shift) => Math.floor(number / 2 ** shift) % 256).join('.');
 }

@@ -76,26 +76,65 @@ export function normalizeAddresses({ spec }: Service, old?: Service): void {
   }
 }
 
-/** Families are those of the one address range there is. */
-export function setFamilies({ spec }: Service): void {
-  if (spec === undefined || spec.type === 'ExternalName') {
+export type IpFamilyName = 'IPv4' | 'IPv6';
+
+export function familyNameOf(address: string): IpFamilyName {
+  return address.includes(':') ? 'IPv6' : 'IPv4';
+}
+
+export function isSelectorlessHeadless({ spec }: Service): boolean {
+  return spec?.clusterIP === 'None' && Object.keys(spec.selector ?? {}).length === 0;
+}
+
+/** `configured` are the families of the cluster, its primary one first. What contradicts itself is left to validation. */
+export function setFamilies(service: Service, old: Service | undefined, configured: readonly IpFamilyName[]): void {
+  const { spec } = service;
+  if (spec === undefined || spec.type === 'ExternalName' || keepsPreference(service, old)) {
     return;
   }
-  const selectorless = spec.clusterIP === 'None' && Object.keys(spec.selector ?? {}).length === 0;
-  if (selectorless) {
-    if (spec.ipFamilyPolicy === undefined && (spec.ipFamilies ?? []).length !== 1) {
-      spec.ipFamilyPolicy = 'RequireDualStack';
+  const before = old?.spec;
+  if (spec.ipFamilyPolicy === 'SingleStack' && before !== undefined && hadTwo(before)) {
+    // The way back to one family: who changes only the policy means the rest too.
+    if (same(spec.clusterIPs, before.clusterIPs)) {
+      spec.clusterIPs = spec.clusterIPs?.slice(0, 1) ?? [];
     }
-    spec.ipFamilyPolicy ??= 'SingleStack';
-    if ((spec.ipFamilies ?? []).length === 0) {
-      spec.ipFamilies = spec.ipFamilyPolicy === 'SingleStack' ? ['IPv4'] : ['IPv4', 'IPv6'];
+    if (same(spec.ipFamilies, before.ipFamilies)) {
+      spec.ipFamilies = spec.ipFamilies?.slice(0, 1) ?? [];
     }
-    return;
   }
-  spec.ipFamilyPolicy ??= 'SingleStack';
-  if ((spec.ipFamilies ?? []).length === 0) {
-    spec.ipFamilies = ['IPv4'];
+  const families = [...((spec.ipFamilies ?? []) as IpFamilyName[])];
+  const given = (spec.clusterIPs ?? []).filter((address) => address !== 'None' && address !== '');
+  families.push(...given.slice(families.length).map(familyNameOf));
+  const selectorless = isSelectorlessHeadless(service);
+  spec.ipFamilyPolicy ??= selectorless && families.length !== 1 ? 'RequireDualStack' : 'SingleStack';
+  const [primary = 'IPv4'] = configured;
+  if (families.length === 0) {
+    families.push(primary);
   }
+  // Endpoints of a Service without selector are its owner's, of whatever family; otherwise the cluster must have both.
+  const wantsBoth = spec.ipFamilyPolicy !== 'SingleStack' && (selectorless || configured.length === 2);
+  if (wantsBoth && families.length === 1 && !hadTwo(before)) {
+    families.push(families[0] === 'IPv4' ? 'IPv6' : 'IPv4');
+  }
+  spec.ipFamilies = families;
+}
+
+/** A Service that prefers two families is not changed by a cluster that gains or loses one, only by its owner. */
+function keepsPreference({ spec }: Service, old: Service | undefined): boolean {
+  const before = old?.spec;
+  return (
+    before !== undefined &&
+    before.type !== 'ExternalName' &&
+    spec?.ipFamilyPolicy === 'PreferDualStack' &&
+    before.ipFamilyPolicy === 'PreferDualStack' &&
+    same(spec.clusterIPs, before.clusterIPs) &&
+    same(spec.ipFamilies, before.ipFamilies)
+  );
+}
+
+/** Giving up the second family takes the policy SingleStack, so a family that was taken away is not put back. */
+function hadTwo(before: Service['spec']): boolean {
+  return (before?.ipFamilies ?? []).length === 2;
 }
 
 /** What was allocated stays when a client leaves it out of an update. */

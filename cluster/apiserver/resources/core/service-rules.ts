@@ -17,15 +17,19 @@ import {
 import { validatePortReference } from '../validation/handlers.ts';
 import { validateLabels } from '../validation/metadata.ts';
 import { dnsLabel, dnsSubdomain, qualifiedName } from '../validation/names.ts';
-import { isExternal, needsHealthCheckPort } from './service-fields.ts';
+import { familyNameOf, isExternal, isSelectorlessHeadless, needsHealthCheckPort } from './service-fields.ts';
+import type { IpFamilyName } from './service-fields.ts';
 
 const types = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
 const affinities = ['ClientIP', 'None'];
 const policies = ['Cluster', 'Local'];
+const families = ['IPv4', 'IPv6'];
+const familyPolicies = ['PreferDualStack', 'RequireDualStack', 'SingleStack'];
 const distributions = ['PreferClose', 'PreferSameNode', 'PreferSameZone'];
 const mostAffinitySeconds = 86_400;
 
-export function validateService(service: Service): FieldError[] {
+/** `configured` are the families of the cluster. */
+export function validateService(service: Service, configured: readonly IpFamilyName[]): FieldError[] {
   const { spec } = service;
   if (spec === undefined) {
     return [required('spec')];
@@ -36,7 +40,7 @@ export function validateService(service: Service): FieldError[] {
     ...oneOf('spec.type', spec.type, types),
     ...validateAffinity(spec),
     ...validateAddresses(spec),
-    ...validateFamilies(spec),
+    ...validateFamilies(service, configured),
     ...validateTrafficPolicies(service),
     ...validateByType(spec),
   ];
@@ -49,16 +53,37 @@ export function validateServiceUpdate(service: Service, old: Service): FieldErro
     return [];
   }
   const errors: FieldError[] = [];
-  const hadAddress = before.type !== 'ExternalName' && (before.clusterIP ?? '') !== '';
-  if (hadAddress && spec.type !== 'ExternalName' && spec.clusterIP !== before.clusterIP) {
-    errors.push(invalid('spec.clusterIPs[0]', spec.clusterIPs ?? [], 'may not change once set'));
-  }
+  errors.push(...validateAddressChange(spec, before));
   if (
     before.type === 'LoadBalancer' &&
     spec.type === 'LoadBalancer' &&
     spec.loadBalancerClass !== before.loadBalancerClass
   ) {
     errors.push(invalid('spec.loadBalancerClass', spec.loadBalancerClass, 'may not change once set'));
+  }
+  return errors;
+}
+
+/** The first address and family stay for good; the second ones come and go with the policy. */
+function validateAddressChange(spec: ServiceSpec, before: ServiceSpec): FieldError[] {
+  if (before.type === 'ExternalName' || spec.type === 'ExternalName') {
+    return [];
+  }
+  const errors: FieldError[] = [];
+  for (const field of ['clusterIPs', 'ipFamilies'] as const) {
+    const [now, then] = [spec[field] ?? [], before[field] ?? []];
+    for (const [index, value] of then.entries()) {
+      const isUnset = index > 0 && now[index] === undefined;
+      if (value !== '' && now[index] !== value && !isUnset) {
+        errors.push(invalid(`spec.${field}[${index}]`, now, 'may not change once set'));
+      }
+    }
+    if (now.length === 1 && then.length === 2 && spec.ipFamilyPolicy !== 'SingleStack') {
+      const what = field === 'clusterIPs' ? 'cluster IP' : 'IP family';
+      errors.push(
+        invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, `must be 'SingleStack' to release the secondary ${what}`),
+      );
+    }
   }
   return errors;
 }
@@ -147,8 +172,17 @@ function validateAddresses(spec: ServiceSpec): FieldError[] {
       ? [forbidden('spec.clusterIPs', 'may not be set for ExternalName services')]
       : [];
   }
-  if (addresses.length > 0 && addresses[0] !== (spec.clusterIP ?? '')) {
+  if (addresses.length > 0 && (spec.clusterIP ?? '') === '') {
+    errors.push(invalid('spec.clusterIPs', addresses, 'must be empty when `clusterIP` is not specified'));
+  } else if (addresses.length > 0 && addresses[0] !== spec.clusterIP) {
     errors.push(invalid('spec.clusterIPs[0]', addresses, 'first value must match `clusterIP`'));
+  }
+  if (addresses.includes('None') && addresses.length > 1) {
+    errors.push(invalid('spec.clusterIPs', addresses, "'None' must be the first and only value"));
+  } else if (addresses.length > 2) {
+    errors.push(invalid('spec.clusterIPs', addresses, 'may only hold up to 2 values'));
+  } else if (new Set(addresses.map(familyNameOf)).size < addresses.length) {
+    errors.push(invalid('spec.clusterIPs', addresses, 'may specify no more than one IP for each IP family'));
   }
   for (const [index, address] of addresses.entries()) {
     if (address !== 'None' && isIP(address) === 0) {
@@ -177,7 +211,8 @@ function validateAddresses(spec: ServiceSpec): FieldError[] {
   return errors;
 }
 
-function validateFamilies(spec: ServiceSpec): FieldError[] {
+function validateFamilies(service: Service, configured: readonly IpFamilyName[]): FieldError[] {
+  const { spec = {} } = service;
   const errors: FieldError[] = [];
   if (spec.type === 'ExternalName') {
     for (const field of ['ipFamilies', 'ipFamilyPolicy'] as const) {
@@ -187,18 +222,40 @@ function validateFamilies(spec: ServiceSpec): FieldError[] {
     }
     return errors;
   }
-  const selectorless = spec.clusterIP === 'None' && Object.keys(spec.selector ?? {}).length === 0;
-  if (!selectorless) {
-    for (const [index, family] of (spec.ipFamilies ?? []).entries()) {
-      if (family !== 'IPv4') {
-        errors.push(invalid(`spec.ipFamilies[${index}]`, family, 'not configured on this cluster'));
-      }
+  const given = spec.ipFamilies ?? [];
+  const addresses = spec.clusterIPs ?? [];
+  errors.push(...oneOf('spec.ipFamilyPolicy', spec.ipFamilyPolicy, familyPolicies));
+  for (const [index, family] of given.entries()) {
+    const at = `spec.ipFamilies[${index}]`;
+    const address = addresses[index] ?? '';
+    if (!families.includes(family)) {
+      errors.push(notSupported(at, family, families));
+    } else if (given.indexOf(family) < index) {
+      errors.push(duplicate(at, family));
+    } else if (isIP(address) !== 0 && familyNameOf(address) !== family) {
+      const detail = `expected an ${family} value as indicated by \`ipFamilies[${index}]\``;
+      errors.push(invalid(`spec.clusterIPs[${index}]`, address, detail));
+    } else if (!(configured as readonly string[]).includes(family) && !isSelectorlessHeadless(service)) {
+      errors.push(invalid(at, family, 'not configured on this cluster'));
     }
-    if (spec.ipFamilyPolicy === 'RequireDualStack') {
-      errors.push(
-        invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, 'this cluster is not configured for dual-stack services'),
-      );
-    }
+  }
+  if (spec.ipFamilyPolicy === 'SingleStack') {
+    const isSingle = (count: number, what: string): FieldError[] =>
+      count < 2
+        ? []
+        : [
+            invalid(
+              'spec.ipFamilyPolicy',
+              spec.ipFamilyPolicy,
+              `must be 'RequireDualStack' or 'PreferDualStack' when multiple ${what} are specified`,
+            ),
+          ];
+    errors.push(...isSingle(addresses.length, 'cluster IPs'), ...isSingle(given.length, 'IP families'));
+  }
+  if (spec.ipFamilyPolicy === 'RequireDualStack' && configured.length < 2 && !isSelectorlessHeadless(service)) {
+    errors.push(
+      invalid('spec.ipFamilyPolicy', spec.ipFamilyPolicy, 'this cluster is not configured for dual-stack services'),
+    );
   }
   return errors;
 }

@@ -105,6 +105,118 @@ describe('services', () => {
     ]);
   });
 
+  describe('of two families', () => {
+    const ports = [{ port: 80 }];
+    const dual = { ...testConfig, serviceClusterIPRanges: ['10.96.0.0/24', 'fd00:10:96::/112'] };
+    const v4 = /^10\.96\.0\./;
+    const v6 = /^fd00:10:96::/;
+
+    it('come by policy: one family unless asked, both where they can be had', async () => {
+      const definition = services(dual);
+      const single = await create(definition, { ports });
+      expect(single.spec).to.deep.include({ ipFamilyPolicy: 'SingleStack', ipFamilies: ['IPv4'] });
+      for (const ipFamilyPolicy of ['PreferDualStack', 'RequireDualStack']) {
+        const { spec } = await create(definition, { ports, ipFamilyPolicy });
+        expect(spec).to.deep.include({ ipFamilyPolicy, ipFamilies: ['IPv4', 'IPv6'] });
+        expect(spec?.clusterIP).to.equal(spec?.clusterIPs?.[0]).and.match(v4);
+        expect(spec?.clusterIPs?.[1]).to.match(v6);
+      }
+      const turned = await create(definition, { ports, ipFamilyPolicy: 'PreferDualStack', ipFamilies: ['IPv6'] });
+      expect(turned.spec?.ipFamilies).to.deep.equal(['IPv6', 'IPv4']);
+      expect(turned.spec?.clusterIP).to.match(v6);
+      const byAddress = await create(definition, { ports, clusterIP: 'fd00:10:96::77' });
+      expect(byAddress.spec).to.deep.include({ ipFamilies: ['IPv6'], clusterIPs: ['fd00:10:96::77'] });
+      const headless = await create(definition, {
+        ports,
+        clusterIP: 'None',
+        ipFamilyPolicy: 'PreferDualStack',
+        selector: { a: 'b' },
+      });
+      expect(headless.spec).to.deep.include({ ipFamilies: ['IPv4', 'IPv6'], clusterIPs: ['None'] });
+      const alone = await create(services(testConfig), { ports, ipFamilyPolicy: 'PreferDualStack' });
+      expect(alone.spec).to.deep.include({ ipFamilyPolicy: 'PreferDualStack', ipFamilies: ['IPv4'] });
+    });
+
+    it('gain and lose the second by a change of policy, and by nothing else', async () => {
+      const definition = services(dual);
+      const context = testContext();
+      const change = (old: Service, spec: object): { service: Service; errors: string[] } => {
+        const next = service(structuredClone(spec));
+        definition.default?.(next);
+        definition.prepareForUpdate?.(next, old as unknown as KubeObject, context);
+        const errors = [
+          ...(definition.validate?.(next, context) ?? []),
+          ...(definition.validateUpdate?.(next, old as unknown as KubeObject, context) ?? []),
+        ];
+        return { service: next as unknown as Service, errors: told(errors) };
+      };
+      const old = await create(definition, { ports });
+      const up = change(old, { ...old.spec, ipFamilyPolicy: 'RequireDualStack' });
+      expect(up.errors).to.deep.equal([]);
+      await definition.allocate?.(up.service as unknown as KubeObject, old as unknown as KubeObject, context);
+      expect(up.service.spec?.clusterIPs?.[0]).to.equal(old.spec?.clusterIP);
+      expect(up.service.spec?.clusterIPs?.[1]).to.match(v6);
+      const down = change(up.service, { ...up.service.spec, ipFamilyPolicy: 'SingleStack' });
+      expect(down.errors).to.deep.equal([]);
+      expect(down.service.spec).to.deep.include({ ipFamilies: ['IPv4'], clusterIPs: [old.spec?.clusterIP] });
+      const second = up.service.spec?.clusterIPs?.[1] ?? '';
+      await definition.allocate?.(down.service as unknown as KubeObject, up.service as unknown as KubeObject, context);
+      expect((await create(definition, { ports, clusterIP: second }, context)).spec?.clusterIP).to.equal(second);
+      const { ipFamilies = [], clusterIPs = [] } = up.service.spec ?? {};
+      const dropped = change(up.service, {
+        ...up.service.spec,
+        ipFamilies: ipFamilies.slice(0, 1),
+        clusterIPs: clusterIPs.slice(0, 1),
+      });
+      expect(dropped.errors).to.include(
+        "spec.ipFamilyPolicy: Invalid value: must be 'SingleStack' to release the secondary IP family",
+      );
+      const swapped = change(up.service, { ...up.service.spec, ipFamilies: ['IPv6', 'IPv4'] });
+      expect(swapped.errors).to.include('spec.ipFamilies[0]: Invalid value: may not change once set');
+      // The cluster had one family when it was made.
+      const preferring = await create(services(testConfig), { ports, ipFamilyPolicy: 'PreferDualStack' });
+      expect(change(preferring, preferring.spec ?? {}).service.spec?.ipFamilies).to.deep.equal(['IPv4']);
+    });
+
+    const refusals: readonly (readonly [cluster: typeof testConfig, spec: object, error: string])[] = [
+      [testConfig, { ipFamilies: ['IPv6'] }, 'spec.ipFamilies[0]: Invalid value: not configured on this cluster'],
+      [
+        testConfig,
+        { ipFamilyPolicy: 'RequireDualStack' },
+        'spec.ipFamilyPolicy: Invalid value: this cluster is not configured for dual-stack services',
+      ],
+      [
+        dual,
+        { ipFamilies: ['IPv4', 'IPv6'] },
+        "spec.ipFamilyPolicy: Invalid value: must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
+      ],
+      [
+        dual,
+        { ipFamilyPolicy: 'PreferDualStack', clusterIP: '10.96.0.5', clusterIPs: ['10.96.0.5', '10.96.0.6'] },
+        'spec.clusterIPs: Invalid value: may specify no more than one IP for each IP family',
+      ],
+      [
+        dual,
+        { clusterIP: '10.96.0.5', ipFamilies: ['IPv6'] },
+        'spec.clusterIPs[0]: Invalid value: expected an IPv6 value as indicated by `ipFamilies[0]`',
+      ],
+      [
+        dual,
+        { clusterIPs: ['10.96.0.5'] },
+        'spec.clusterIPs: Invalid value: must be empty when `clusterIP` is not specified',
+      ],
+    ];
+    for (const [cluster, spec, error] of refusals) {
+      it(`are refused: ${error}`, () => {
+        const definition = services(cluster);
+        const object = service({ ports, ...structuredClone(spec) });
+        definition.default?.(object);
+        definition.prepareForCreate?.(object, testContext());
+        expect(told(definition.validate?.(object, testContext()) ?? [])).to.include(error);
+      });
+    }
+  });
+
   const wrong: readonly (readonly [spec: object, error: string])[] = [
     [{}, 'spec.ports: Required value'],
     [{ ports: [{ port: 1 }, { name: 'b', port: 2 }] }, 'spec.ports[0].name: Required value'],

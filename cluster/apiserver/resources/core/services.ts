@@ -12,7 +12,8 @@ import { defaultService, dropForType, keepAllocated, normalizeAddresses, setFami
 import { validateService, validateServiceUpdate } from './service-rules.ts';
 
 export function services(config: ResourcesConfig): ResourceDefinition {
-  const allocator = new ServiceAllocator(config.serviceClusterIPRange, config.serviceNodePortRange);
+  const allocator = new ServiceAllocator(config.serviceClusterIPRanges, config.serviceNodePortRange);
+  const { families } = allocator;
   return define<Service>({
     group: '',
     plural: 'services',
@@ -24,15 +25,15 @@ export function services(config: ResourcesConfig): ResourceDefinition {
     default: defaultService,
     prepareForCreate(service) {
       normalizeAddresses(service);
-      setFamilies(service);
+      setFamilies(service, undefined, families);
     },
     prepareForUpdate(service, old) {
       keepAllocated(service, old);
       normalizeAddresses(service, old);
       dropForType(service, old);
-      setFamilies(service);
+      setFamilies(service, old, families);
     },
-    validate: validateService,
+    validate: (service) => validateService(service, families),
     validateUpdate: validateServiceUpdate,
     status: true,
     initialStatus: () => ({ loadBalancer: {} }),
