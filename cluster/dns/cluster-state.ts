@@ -11,13 +11,22 @@ export interface WatchedState extends ClusterState {
   readonly synced: boolean;
   /** Seconds since the epoch of the last change. */
   readonly serial: number;
-  start(signal: AbortSignal): Promise<void>;
+  /** Another one after each change that names are made of. */
+  readonly generation: number;
+  /** Namespace of the pod with this address in the pods' network, if pods are watched. */
+  namespaceOf(address: string): string | undefined;
+  /** Resolves when everything is known. Pods are many, and needed only to verify pod records and for autopath. */
+  start(signal: AbortSignal, options: { readonly pods: boolean }): Promise<void>;
 }
 
 const serviceNameLabel = 'kubernetes.io/service-name';
+const triggerAnnotation = 'endpoints.kubernetes.io/last-change-trigger-time';
 
-/** `watchPods` is needed only to verify pod records. */
-export function watchCluster(client: Client, options: { readonly watchPods: boolean }): WatchedState {
+/** `onProgrammed` is told how many seconds after its cause a change of a headless Service's endpoints arrived here. */
+export function watchCluster(
+  client: Pick<Client, 'list' | 'watch'>,
+  onProgrammed: (seconds: number) => void,
+): WatchedState {
   const services = new Informer<Service>(client, resources.services, {
     indexers: { address: ({ spec }) => spec?.clusterIPs ?? [spec?.clusterIP ?? ''] },
     transform: leanService,
@@ -32,40 +41,77 @@ export function watchCluster(client: Client, options: { readonly watchPods: bool
   const namespaces = new Informer<Namespace>(client, resources.namespaces, {
     transform: ({ metadata }) => ({ metadata: leanMeta(metadata) }),
   });
-  const pods = options.watchPods
-    ? new Informer<Pod>(client, resources.pods, {
-        indexers: {
-          address: ({ metadata, status }) => (status?.podIPs ?? []).map(({ ip }) => `${metadata.namespace}/${ip}`),
-        },
-        transform: ({ metadata, status }) => ({
-          metadata: leanMeta(metadata),
-          status: status?.podIPs === undefined ? {} : { podIPs: status.podIPs },
-        }),
-      })
-    : undefined;
+  const pods = new Informer<Pod>(client, resources.pods, {
+    indexers: {
+      namespacedAddress: (pod) => podAddresses(pod).map((ip) => `${pod.metadata.namespace}/${ip}`),
+      address: podAddresses,
+    },
+    transform: ({ metadata, spec, status }) => ({
+      metadata: leanMeta(metadata),
+      spec: { containers: [], ...(spec?.hostNetwork === true && { hostNetwork: true }) },
+      status: {
+        ...(status?.podIPs && { podIPs: status.podIPs }),
+        ...(status?.phase && { phase: status.phase }),
+      },
+    }),
+  });
   let serial = Math.floor(Date.now() / 1000);
+  let generation = 1;
   const changed = (): void => {
     serial = Math.floor(Date.now() / 1000);
+    generation++;
   };
   services.onChange(changed);
   slices.onChange(changed);
+  slices.onChange(({ type, object, old }) => {
+    const trigger = object.metadata.annotations?.[triggerAnnotation];
+    if (type === 'deleted' || !slices.synced || trigger === undefined) return;
+    if (trigger === old?.metadata.annotations?.[triggerAnnotation]) return;
+    const service = services.get(object.metadata.labels?.[serviceNameLabel] ?? '', object.metadata.namespace ?? '');
+    if (service?.spec?.clusterIP === 'None') onProgrammed((Date.now() - Date.parse(trigger)) / 1000);
+  });
+  namespaces.onChange(({ type }) => {
+    if (type !== 'updated') changed();
+  });
+  pods.onChange(({ object, old }) => {
+    if (old === undefined || podAddresses(object).join() !== podAddresses(old).join()) changed();
+  });
+  let base: Promise<unknown> | undefined;
+  let podsStarted: Promise<void> | undefined;
   return {
     service: (namespace, name) => services.get(name, namespace),
     slices: (namespace, name) => slices.byIndex('service', `${namespace}/${name}`),
     hasNamespace: (name) => namespaces.get(name) !== undefined,
     servicesWithAddress: (address) => services.byIndex('address', address),
     slicesWithAddress: (address) => slices.byIndex('address', address),
-    hasPod: (namespace, address) => (pods?.byIndex('address', `${namespace}/${address}`).length ?? 0) > 0,
+    hasPod: (namespace, address) => pods.byIndex('namespacedAddress', `${namespace}/${address}`).length > 0,
+    namespaceOf: (address) =>
+      pods
+        .byIndex('address', address)
+        .find(({ spec, status }) => spec?.hostNetwork !== true && !hasEnded(status?.phase))?.metadata.namespace,
     get synced() {
-      return services.synced && slices.synced && namespaces.synced && pods?.synced !== false;
+      return services.synced && slices.synced && namespaces.synced && (podsStarted === undefined || pods.synced);
     },
     get serial() {
       return serial;
     },
-    start: async (signal) => {
-      await Promise.all([services, slices, namespaces, pods].map((informer) => informer?.start(signal)));
+    get generation() {
+      return generation;
+    },
+    start: async (signal, options) => {
+      base ??= Promise.all([services.start(signal), slices.start(signal), namespaces.start(signal)]);
+      if (options.pods) podsStarted ??= pods.start(signal);
+      await Promise.all([base, podsStarted]);
     },
   };
+}
+
+function podAddresses({ status }: Pod): string[] {
+  return (status?.podIPs ?? []).flatMap(({ ip }) => ip ?? []);
+}
+
+function hasEnded(phase: string | undefined): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
 }
 
 function leanService({ metadata, spec }: Service): Service {
@@ -88,14 +134,20 @@ function leanService({ metadata, spec }: Service): Service {
 
 function leanSlice(slice: EndpointSlice): EndpointSlice {
   const label = slice.metadata.labels?.[serviceNameLabel];
+  const trigger = slice.metadata.annotations?.[triggerAnnotation];
   return {
-    metadata: { ...leanMeta(slice.metadata), ...(label && { labels: { [serviceNameLabel]: label } }) },
+    metadata: {
+      ...leanMeta(slice.metadata),
+      ...(label && { labels: { [serviceNameLabel]: label } }),
+      ...(trigger && { annotations: { [triggerAnnotation]: trigger } }),
+    },
     addressType: slice.addressType,
     ...(slice.ports && { ports: slice.ports }),
-    endpoints: (slice.endpoints ?? []).map(({ addresses, conditions, hostname }) => ({
+    endpoints: (slice.endpoints ?? []).map(({ addresses, conditions, hostname, targetRef }) => ({
       addresses,
       ...(conditions && { conditions }),
       ...(hostname && { hostname }),
+      ...(targetRef?.kind === 'Pod' && targetRef.name && { targetRef: { kind: 'Pod', name: targetRef.name } }),
     })),
   };
 }

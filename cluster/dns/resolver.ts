@@ -1,112 +1,285 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decides for one packet what is sent back: zone data, hosts entries, an upstream's reply, or a refusal. Stays silent
-// on what is not a query. Nothing that a packet contains makes it throw.
+// Decides for one query what is sent back: zone data, hosts entries, an upstream's reply, or a refusal. The plugins'
+// order is CoreDNS': rewrite, autopath, hosts, kubernetes, forward. Nothing that a query contains makes it throw.
 
-import { containsAddress, familyOf } from '../network/addresses.ts';
-import { encodeQuery, encodeReply, parseQuery, readName, readRecord, recordTypes, rcodes, udpLimit } from './wire.ts';
-import { answerInZone, isWithin, reverseAddress, reverseNames, soaRecord } from './zone.ts';
-import type { DnsConfig, KubernetesConfig } from './corefile.ts';
-import type { Upstream } from './upstream.ts';
+import { containsAddress } from '../network/addresses.ts';
+import { answerHost } from './hosts.ts';
+import { isWithin, isWithinAny, reverseAddress, reverseZones } from './names.ts';
+import { rewriteName, turnedBack } from './rewrite.ts';
+import { podSearchList, searchCandidates } from './search-path.ts';
+import { encodeReply, recordTypes, rcodes, udpLimit, withName } from './wire.ts';
+import { decodeReply } from './wire-reply.ts';
+import { answerInZone, answerReverse, soaRecord } from './zone.ts';
+import type { KubernetesConfig, ServerConfig } from './corefile.ts';
+import type { CacheEntry } from './reply-cache.ts';
+import type { Forwarded, Forwarding } from './forwarding.ts';
+import type { HostTable } from './hosts.ts';
 import type { Query, Rcode, Reply, ResourceRecord } from './wire.ts';
 import type { ClusterState, ZoneAnswer, ZoneOptions } from './zone.ts';
 
 export interface ResolverDependencies {
-  readonly config: DnsConfig;
+  readonly config: ServerConfig;
   readonly state: ClusterState;
   /** The state is complete; before that the zone answers SERVFAIL, never a wrong NXDOMAIN. */
   readonly synced: () => boolean;
-  readonly upstream: Upstream | undefined;
+  readonly forwarding: Forwarding;
+  readonly hosts: HostTable | undefined;
   readonly serial: () => number;
   readonly nameServers: () => readonly string[];
-  /** Uniform in [0, 1). */
-  readonly random: () => number;
+  /** The namespace of the pod with this address; undefined when there is none, or it is in the host's network. */
+  readonly namespaceOf: (address: string) => string | undefined;
+  /** The search list of the node, which pods have after the cluster's. */
+  readonly hostSearch: readonly string[];
 }
 
-/** What happened to a packet, for logs and metrics. */
+/** What happened to a query, for logs and metrics, and for how long the reply holds. */
 export interface Outcome {
   readonly query: Query | undefined;
   readonly reply: Buffer | undefined;
   readonly rcode: number;
-  readonly zone: string;
   readonly plugin: string;
+  /**
+   * Whether the same packet gets the same reply: as long as the cluster does not change, or as long as the cache's
+   * entry is good. Absent: never.
+   */
+  readonly holds?: 'cluster' | CacheEntry;
 }
 
 export type Transport = 'udp' | 'tcp';
 
-/** Synchronous where no upstream is needed. */
-export function resolve(packet: Buffer, transport: Transport, with_: ResolverDependencies): Outcome | Promise<Outcome> {
-  const parsed = parseQuery(packet);
-  if (!parsed.ok) {
-    const rcode = parsed.reply === undefined ? 0 : parsed.reply.readUInt16BE(2) & 0x0f;
-    return { query: undefined, reply: parsed.reply, rcode, zone: 'dropped', plugin: '' };
-  }
-  const { query } = parsed;
-  const limit = transport === 'udp' ? udpLimit(query) : 65_535;
-  const send = (zone: string, plugin: string, reply: Reply): Outcome => ({
-    query,
-    reply: encodeReply(query, reply, limit),
-    rcode: rcodes[reply.rcode],
-    zone,
-    plugin,
-  });
-  if (query.edns !== undefined && query.edns.version !== 0) return send('.', '', refusal('BADVERS'));
-  if (query.class !== 1) return send('.', '', refusal('REFUSED'));
-
-  const { config } = with_;
-  const host = config.hosts.get(query.name);
-  if (host !== undefined) return send('.', 'hosts', hostReply(query, host));
-  const { kubernetes } = config;
-  if (kubernetes !== undefined && isWithin(query.name, kubernetes.domain)) {
-    if (!with_.synced()) return send(zoneName(kubernetes), 'kubernetes', refusal('SERVFAIL'));
-    const options = zoneOptions(kubernetes, with_);
-    const answer = answerInZone(query.name, query.type, with_.state, options);
-    if (answer.chase === undefined || with_.upstream === undefined) {
-      return send(zoneName(kubernetes), 'kubernetes', zoneReply(answer, options, with_));
-    }
-    return chaseOutside(query, answer, { options, with: with_ }).then((reply) =>
-      send(zoneName(kubernetes), 'kubernetes', reply),
-    );
-  }
-  const pointer = kubernetes === undefined ? undefined : reverseReply(query, kubernetes, with_);
-  if (pointer !== undefined) return send('in-addr.arpa.', 'kubernetes', pointer);
-  if (with_.upstream === undefined) return send('.', '', refusal('REFUSED'));
-  return forward(query, { packet, transport, limit, with: with_ });
+export interface Client {
+  readonly address: string;
+  readonly transport: Transport;
 }
 
-interface ForwardOptions {
-  readonly packet: Buffer;
-  readonly transport: Transport;
-  readonly limit: number;
+/** A reply before it is fitted to the client: records, or the bytes of an upstream. */
+interface Found {
+  readonly plugin: string;
+  readonly content: Reply | Forwarded;
+  readonly holds?: 'cluster' | CacheEntry | undefined;
+}
+
+type Eventually<T> = T | Promise<T>;
+
+/** Synchronous where no upstream is needed. */
+export function resolve(query: Query, client: Client, with_: ResolverDependencies): Eventually<Outcome> {
+  if (query.edns !== undefined && query.edns.version !== 0) {
+    return outcomeOf({ plugin: '', content: refusal('BADVERS') }, { query, client, with: with_ });
+  }
+  if (query.class !== 1) return outcomeOf({ plugin: '', content: refusal('REFUSED') }, { query, client, with: with_ });
+  const found = rewritten(query, client, with_);
+  return found instanceof Promise
+    ? found.then((later) => outcomeOf(later, { query, client, with: with_ }))
+    : outcomeOf(found, { query, client, with: with_ });
+}
+
+interface Asked {
+  readonly query: Query;
+  readonly client: Client;
   readonly with: ResolverDependencies;
 }
 
-async function forward(query: Query, { packet, transport, limit, with: with_ }: ForwardOptions): Promise<Outcome> {
-  const reply = await with_.upstream?.resolve(query, packet, transport);
-  if (reply === undefined) {
-    return {
-      query,
-      reply: encodeReply(query, refusal('SERVFAIL'), limit),
-      rcode: rcodes.SERVFAIL,
-      zone: '.',
-      plugin: 'forward',
-    };
+function outcomeOf({ plugin, content, holds }: Found, { query, client, with: with_ }: Asked): Outcome {
+  const limit = client.transport === 'udp' ? udpLimit(query, with_.config.udpSize) : 65_535;
+  if (!('reply' in content)) {
+    const reply = encodeReply(query, content, limit);
+    return { query, reply, rcode: rcodes[content.rcode], plugin, ...(holds && { holds }) };
   }
+  const { reply } = content;
   const rcode = reply.readUInt16BE(2) & 0x0f;
+  if (reply.length <= limit) return { query, reply, rcode, plugin, ...(holds && { holds }) };
+  const short: Reply = { ...refusal(nameOf(rcode)), truncated: true };
+  return { query, reply: encodeReply(query, short, limit), rcode, plugin };
+}
+
+function rewritten(query: Query, client: Client, with_: ResolverDependencies): Eventually<Found> {
+  const { rewrites } = with_.config;
+  const other = rewrites.length === 0 ? undefined : rewriteName(query.name, rewrites);
+  if (other === undefined) return searched(query, client, with_);
+  if (!isName(other.name)) return { plugin: 'rewrite', content: refusal('SERVFAIL') };
+  const back = (found: Found): Found => {
+    const reply = recordsOf(found.content);
+    return reply === undefined
+      ? { plugin: found.plugin, content: refusal('SERVFAIL') }
+      : { plugin: found.plugin, content: { ...reply, answers: turnedBack(reply.answers, other.back) } };
+  };
+  const found = searched(withName(query, other.name), client, with_);
+  return found instanceof Promise ? found.then(back) : back(found);
+}
+
+/** autopath: the first name of the client's search list that exists, with an alias to it. */
+function searched(query: Query, client: Client, with_: ResolverDependencies): Eventually<Found> {
+  const candidates = candidatesFor(query, client, with_);
+  if (candidates !== undefined) return walk(query, candidates, { query, client, with: with_ });
+  const found = answered(query, client, with_);
+  // The same packet from another pod may be the first of that pod's search list.
+  return with_.config.autopath === undefined || found instanceof Promise ? found : { ...found, holds: undefined };
+}
+
+function candidatesFor(query: Query, client: Client, with_: ResolverDependencies): string[] | undefined {
+  const { autopath, kubernetes } = with_.config;
+  if (autopath === undefined || (query.type !== recordTypes.A && query.type !== recordTypes.AAAA)) return undefined;
+  if (autopath.zones.length > 0 && !isWithinAny(query.name, autopath.zones)) return undefined;
+  if (autopath.search !== 'kubernetes') return searchCandidates(query.name, autopath.search);
+  const domain = kubernetes?.domains[0];
+  const namespace = with_.namespaceOf(client.address);
+  if (namespace === undefined || domain === undefined) return undefined;
+  return searchCandidates(query.name, podSearchList(namespace, domain, with_.hostSearch));
+}
+
+async function walk(query: Query, candidates: readonly string[], asked: Asked): Promise<Found> {
+  let first: Found | undefined;
+  for (const name of candidates) {
+    const found = await answered(withName(query, name), asked.client, asked.with);
+    first ??= found;
+    if (rcodeOf(found.content) === rcodes.NXDOMAIN) continue;
+    const reply = recordsOf(found.content);
+    if (reply === undefined || rcodeOf(found.content) !== rcodes.NOERROR) break;
+    // What is given for one client's search list is not for others.
+    if (name === query.name) return { plugin: found.plugin, content: reply };
+    if (reply.answers.length === 0) return { plugin: 'autopath', content: reply };
+    const ttl = Math.min(...reply.answers.map((record) => record.ttl));
+    const alias: ResourceRecord = { type: 'CNAME', name: query.name, ttl, target: name };
+    return { plugin: 'autopath', content: { ...reply, answers: [alias, ...reply.answers] } };
+  }
+  const content = first === undefined ? undefined : recordsOf(first.content);
+  return { plugin: first?.plugin ?? '', content: content ?? refusal('SERVFAIL') };
+}
+
+/** hosts, kubernetes, forward. */
+function answered(query: Query, client: Client, with_: ResolverDependencies): Eventually<Found> {
+  const host = with_.hosts === undefined ? undefined : answerHost(query, with_.hosts);
+  if (host !== undefined) return { plugin: 'hosts', content: host };
+  const { kubernetes } = with_.config;
+  const domain = kubernetes?.domains.find((one) => isWithin(query.name, one));
+  if (kubernetes !== undefined && domain !== undefined) {
+    const found = inZone(query, { kubernetes, domain }, { query, client, with: with_ });
+    if (found !== undefined) return found;
+  } else if (kubernetes !== undefined && query.name.endsWith('.arpa')) {
+    const found = inReverseZone(query, kubernetes, with_);
+    if (found !== undefined) return found;
+  }
+  if (!with_.forwarding.serves(query.name)) return { plugin: '', content: refusal('REFUSED') };
+  return forwarded(query, client, with_);
+}
+
+function forwarded(query: Query, client: Client, with_: ResolverDependencies): Eventually<Found> {
+  const known = with_.forwarding.fromCache(query);
+  if (known !== undefined) {
+    return { plugin: 'cache', content: known, ...(known.entry && { holds: known.entry }) };
+  }
+  return with_.forwarding.fetch(query, client.transport).then((content): Found => {
+    if (content === 'overloaded') return { plugin: 'forward', content: refusal('REFUSED') };
+    if (content === 'unanswered') return { plugin: 'forward', content: refusal('SERVFAIL') };
+    return { plugin: content.cached ? 'cache' : 'forward', content };
+  });
+}
+
+interface OwnZone {
+  readonly kubernetes: KubernetesConfig;
+  readonly domain: string;
+}
+
+/** undefined: to be passed on. */
+function inZone(query: Query, { kubernetes, domain }: OwnZone, asked: Asked): Eventually<Found> | undefined {
+  const { with: with_ } = asked;
+  if (!with_.synced()) return { plugin: 'kubernetes', content: refusal('SERVFAIL') };
+  const options = zoneOptions(kubernetes, domain, with_);
+  const answer = answerInZone(query.name, query.type, with_.state, options);
+  if (answer.rcode === 'NXDOMAIN' && answer.answers.length === 0 && isWithinAny(query.name, kubernetes.fallthrough)) {
+    return undefined;
+  }
+  const reply = zoneReply(query, answer, { zone: domain, options, with: with_ });
+  const { chase } = answer;
+  if (chase === undefined || !with_.forwarding.serves(chase))
+    return { plugin: 'kubernetes', content: reply, holds: 'cluster' };
+  return chaseOutside(withName(query, chase), reply, { ...asked, maxTtl: options.ttl });
+}
+
+/** PTR answers; undefined when the question is to be passed on. */
+function inReverseZone(query: Query, kubernetes: KubernetesConfig, with_: ResolverDependencies): Found | undefined {
+  const zone = reverseZoneOf(query.name, kubernetes);
+  if (zone === undefined) return undefined;
+  if (!with_.synced()) return { plugin: 'kubernetes', content: refusal('SERVFAIL') };
+  const options = zoneOptions(kubernetes, kubernetes.domains[0] ?? '', with_);
+  const answer = answerReverse({ name: query.name, type: query.type, zone }, { state: with_.state, options });
+  if (answer.rcode === 'NXDOMAIN' && isWithinAny(query.name, passedOn(query.name, kubernetes))) return undefined;
+  return { plugin: 'kubernetes', content: zoneReply(query, answer, { zone, options, with: with_ }), holds: 'cluster' };
+}
+
+/**
+ * Where reverse names fall through. A range that the configuration names is the cluster's alone, even where
+ * `fallthrough in-addr.arpa` covers it: nobody else knows addresses of Services and pods.
+ */
+function passedOn(name: string, { reverse, fallthrough }: KubernetesConfig): readonly string[] {
+  const address = reverseAddress(name);
+  const owned = reverse.some(
+    (prefix) => prefix.length > 0 && address !== undefined && containsAddress(prefix, address),
+  );
+  return owned ? fallthrough.filter((zone) => zone !== 'in-addr.arpa' && zone !== 'ip6.arpa') : fallthrough;
+}
+
+function reverseZoneOf(name: string, { reverse }: KubernetesConfig): string | undefined {
+  let longest: string | undefined;
+  for (const prefix of reverse) {
+    for (const zone of zonesOfPrefix(prefix)) {
+      if (isWithin(name, zone) && zone.length > (longest?.length ?? -1)) longest = zone;
+    }
+  }
+  return longest;
+}
+
+const zonesByPrefix = new WeakMap<object, readonly string[]>();
+
+function zonesOfPrefix(prefix: KubernetesConfig['reverse'][number]): readonly string[] {
+  let zones = zonesByPrefix.get(prefix);
+  if (zones === undefined) zonesByPrefix.set(prefix, (zones = reverseZones(prefix)));
+  return zones;
+}
+
+/** Adds what others know about the target of an ExternalName Service. */
+async function chaseOutside(target: Query, base: Reply, asked: Asked & { maxTtl: number }): Promise<Found> {
+  const found = await forwarded(target, asked.client, asked.with);
+  const reply = recordsOf(found.content);
+  if (reply === undefined || (reply.rcode !== 'NOERROR' && reply.rcode !== 'NXDOMAIN')) {
+    return { plugin: 'kubernetes', content: { ...base, rcode: 'SERVFAIL' } };
+  }
+  const short = (record: ResourceRecord): ResourceRecord => ({
+    ...record,
+    name: record.name.toLowerCase(),
+    ttl: Math.min(record.ttl, asked.maxTtl),
+  });
+  // The alias itself exists, so a target that does not is NXDOMAIN with the alias shown, as RFC 6604 says.
   return {
-    query,
-    reply: reply.length <= limit ? reply : truncated(reply, query),
-    rcode,
-    zone: '.',
-    plugin: 'forward',
+    plugin: 'kubernetes',
+    content: {
+      ...base,
+      rcode: reply.rcode,
+      answers: [...base.answers, ...reply.answers.map(short)],
+      // How long nothing is to be remembered is the lesser of the two (RFC 2308, section 5).
+      authority: reply.authority.flatMap((record) =>
+        record.type === 'SOA' ? [short({ ...record, ttl: Math.min(record.ttl, record.minimum) })] : [],
+      ),
+    },
   };
 }
 
-/** Header and question alone, marked as truncated. */
-function truncated(reply: Buffer, query: Query): Buffer {
-  const short = Buffer.from(reply.subarray(0, 12 + query.question.length));
-  short.writeUInt16BE(short.readUInt16BE(2) | 0x0200, 2);
-  short.fill(0, 6, 12);
-  return short;
+function zoneReply(
+  query: Query,
+  answer: ZoneAnswer,
+  from: { zone: string; options: ZoneOptions; with: ResolverDependencies },
+): Reply {
+  const { zone, options, with: with_ } = from;
+  const aliasOnly = answer.answers.every(({ type }) => type === 'CNAME') && query.type !== recordTypes.CNAME;
+  const negative = answer.chase === undefined && (answer.rcode === 'NXDOMAIN' || aliasOnly);
+  return {
+    rcode: answer.rcode,
+    authoritative: answer.rcode !== 'REFUSED',
+    recursionAvailable: with_.forwarding.upstreams.length > 0,
+    answers: answer.answers,
+    authority: negative && answer.rcode !== 'REFUSED' ? [soaRecord(zone, options)] : [],
+    additional: answer.additional,
+  };
 }
 
 function refusal(rcode: Rcode): Reply {
@@ -120,113 +293,33 @@ function refusal(rcode: Rcode): Reply {
   };
 }
 
-function zoneReply(answer: ZoneAnswer, options: ZoneOptions, with_: ResolverDependencies): Reply {
+function recordsOf(content: Reply | Forwarded): Reply | undefined {
+  return 'reply' in content ? decodeReply(content.reply) : content;
+}
+
+function rcodeOf(content: Reply | Forwarded): number {
+  return 'reply' in content ? content.reply.readUInt16BE(2) & 0x0f : rcodes[content.rcode];
+}
+
+function nameOf(rcode: number): Rcode {
+  for (const [name, code] of Object.entries(rcodes)) if (code === rcode) return name as Rcode;
+  return 'SERVFAIL';
+}
+
+function isName(name: string): boolean {
+  return name.length <= 253 && name.split('.').every((label) => label.length <= 63 && (label !== '' || name === ''));
+}
+
+function zoneOptions(kubernetes: KubernetesConfig, domain: string, with_: ResolverDependencies): ZoneOptions {
   return {
-    rcode: answer.rcode,
-    authoritative: true,
-    recursionAvailable: with_.upstream !== undefined,
-    answers: with_.config.shuffle ? shuffled(answer.answers, with_.random) : answer.answers,
-    authority: answer.answers.length === 0 && answer.rcode !== 'REFUSED' ? [soaRecord(options)] : [],
-    additional: answer.additional,
-  };
-}
-
-function hostReply(query: Query, addresses: readonly string[]): Reply {
-  const type = query.type === recordTypes.AAAA ? 'AAAA' : 'A';
-  const family = query.type === recordTypes.A ? 4 : query.type === recordTypes.AAAA ? 6 : undefined;
-  const answers = addresses
-    .filter((address) => familyOf(address) === family)
-    .map((address): ResourceRecord => ({ type, name: query.name, ttl: 3600, address }));
-  return { ...refusal('NOERROR'), authoritative: true, answers };
-}
-
-/** PTR answers; undefined when the question is to be passed on. */
-function reverseReply(query: Query, kubernetes: KubernetesConfig, with_: ResolverDependencies): Reply | undefined {
-  const address = reverseAddress(query.name);
-  if (address === undefined) return undefined;
-  const ours = kubernetes.reverse.some((prefix) => containsAddress(prefix, address));
-  if (!ours && !kubernetes.anyReverse) return undefined;
-  if (!with_.synced()) return refusal('SERVFAIL');
-  const options = zoneOptions(kubernetes, with_);
-  const names = reverseNames(address, with_.state, kubernetes.domain);
-  if (names.length === 0 && !ours) return undefined;
-  const answers = query.type === recordTypes.PTR ? names : [];
-  return zoneReply(
-    {
-      rcode: names.length === 0 ? 'NXDOMAIN' : 'NOERROR',
-      answers: answers.map((target) => ({ type: 'PTR', name: query.name, ttl: options.ttl, target })),
-      additional: [],
-    },
-    options,
-    with_,
-  );
-}
-
-interface ChaseOptions {
-  readonly options: ZoneOptions;
-  readonly with: ResolverDependencies;
-}
-
-/** Adds what upstream knows about the target of an ExternalName Service. */
-async function chaseOutside(query: Query, answer: ZoneAnswer, { options, with: with_ }: ChaseOptions): Promise<Reply> {
-  const packet = encodeQuery(0, answer.chase ?? '', query.type);
-  const parsed = parseQuery(packet);
-  const reply = parsed.ok ? await with_.upstream?.resolve(parsed.query, packet, 'udp') : undefined;
-  const base = zoneReply(answer, options, with_);
-  if (reply === undefined) return { ...base, rcode: 'SERVFAIL' };
-  const found = aliasesAndAddresses(reply, options.ttl);
-  // The alias itself exists, so a target that does not is NXDOMAIN with the alias shown, as RFC 6604 says.
-  const rcode: Rcode = (reply.readUInt16BE(2) & 0x0f) === rcodes.NXDOMAIN ? 'NXDOMAIN' : 'NOERROR';
-  return { ...base, rcode, answers: [...answer.answers, ...found] };
-}
-
-/** A, AAAA and CNAME records of a reply's answer section. */
-function aliasesAndAddresses(reply: Buffer, maxTtl: number): ResourceRecord[] {
-  const records: ResourceRecord[] = [];
-  const question = readName(reply, 12);
-  let offset = (question?.end ?? reply.length) + 4;
-  for (let index = 0; index < reply.readUInt16BE(6); index++) {
-    const record = readRecord(reply, offset);
-    if (record === undefined) break;
-    offset = record.end;
-    const common = { name: record.name.toLowerCase(), ttl: Math.min(record.ttl, maxTtl) };
-    const data = reply.subarray(record.dataAt, record.end);
-    if (record.type === recordTypes.A && data.length === 4) {
-      records.push({ ...common, type: 'A', address: data.join('.') });
-    } else if (record.type === recordTypes.AAAA && data.length === 16) {
-      records.push({ ...common, type: 'AAAA', address: data.toString('hex').match(/.{4}/g)?.join(':') ?? '::' });
-    } else if (record.type === recordTypes.CNAME) {
-      const target = readName(reply, record.dataAt);
-      if (target !== undefined) records.push({ ...common, type: 'CNAME', target: target.text.toLowerCase() });
-    }
-  }
-  return records;
-}
-
-function zoneOptions(kubernetes: KubernetesConfig, with_: ResolverDependencies): ZoneOptions {
-  return {
-    domain: kubernetes.domain,
+    domain,
     ttl: kubernetes.ttl,
     pods: kubernetes.pods,
     serial: with_.serial(),
     nameServers: with_.nameServers(),
+    endpointPodNames: kubernetes.endpointPodNames,
+    noEndpoints: kubernetes.noEndpoints,
+    ignoreEmptyService: kubernetes.ignoreEmptyService,
+    namespaces: kubernetes.namespaces,
   };
-}
-
-function zoneName(kubernetes: KubernetesConfig): string {
-  return `${kubernetes.domain}.`;
-}
-
-/** Addresses in random order, so that clients that take the first spread; aliases stay in front. */
-function shuffled(records: readonly ResourceRecord[], random: () => number): readonly ResourceRecord[] {
-  if (records.length < 2) return records;
-  const aliases = records.filter(({ type }) => type === 'CNAME');
-  const others = records.filter(({ type }) => type !== 'CNAME');
-  for (let last = others.length - 1; last > 0; last--) {
-    const other = Math.floor(random() * (last + 1));
-    const held = others[last];
-    const swap = others[other];
-    if (held !== undefined && swap !== undefined) [others[last], others[other]] = [swap, held];
-  }
-  return [...aliases, ...others];
 }

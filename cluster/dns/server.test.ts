@@ -1,275 +1,320 @@
 // SPDX-License-Identifier: Apache-2.0
-// The server over real sockets on loopback: both transports, forwarding with cache and failover, bad configurations.
-import { createSocket } from 'node:dgram';
-import { connect } from 'node:net';
+// The server over real sockets on loopback, configured by Corefiles as users write them.
+import { createServer } from 'node:net';
+import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 import { expect } from 'chai';
 import dnsPacket from 'dns-packet';
-import * as fc from 'fast-check';
+import type { Answer } from 'dns-packet';
 
-import { parseCorefile } from './corefile.ts';
-import { Listeners } from './listeners.ts';
-import { resolve } from './resolver.ts';
-import { Upstream } from './upstream.ts';
-import type { Socket } from 'node:dgram';
-import type { ResolverDependencies } from './resolver.ts';
-import type { ClusterState } from './zone.ts';
+import { ask, encodeQuestion, otherServer, overTcp, overUdp, short, startDns } from './testing.ts';
+import type { ClusterObjects, OtherServer, RunningDns } from './testing.ts';
 
-const state: ClusterState = {
-  service: (namespace, name) =>
-    namespace === 'default' && name === 'web'
-      ? { metadata: { name, namespace }, spec: { clusterIP: '10.96.0.5' } }
-      : namespace === 'default' && name === 'alias'
-        ? { metadata: { name, namespace }, spec: { type: 'ExternalName', externalName: 'www.example.com' } }
-        : undefined,
-  slices: () => [],
-  hasNamespace: (name) => name === 'default',
-  servicesWithAddress: () => [],
-  slicesWithAddress: () => [],
-  hasPod: () => false,
+const objects: ClusterObjects = {
+  namespaces: ['default', 'shop', 'kube-system'],
+  services: [
+    { metadata: { name: 'web', namespace: 'default' }, spec: { clusterIP: '10.96.0.5' } },
+    { metadata: { name: 'cart', namespace: 'shop' }, spec: { clusterIP: '10.96.0.6' } },
+    {
+      metadata: { name: 'alias', namespace: 'default' },
+      spec: { type: 'ExternalName', externalName: 'www.example.com' },
+    },
+    { metadata: { name: 'many', namespace: 'default' }, spec: { clusterIP: 'None' } },
+  ],
+  slices: [
+    {
+      metadata: { name: 'many-1', namespace: 'default', labels: { 'kubernetes.io/service-name': 'many' } },
+      addressType: 'IPv4',
+      endpoints: Array.from({ length: 60 }, (_, index) => ({ addresses: [`10.244.0.${index + 1}`] })),
+      ports: [],
+    },
+  ],
+  pods: [
+    {
+      metadata: { name: 'client', namespace: 'shop' },
+      spec: { containers: [] },
+      status: { phase: 'Running', podIPs: [{ ip: '127.0.0.9' }] },
+    },
+  ],
 };
-const quiet = {
-  cacheHit: () => undefined,
-  cacheMiss: () => undefined,
-  cacheEntries: () => undefined,
-  asked: () => undefined,
-};
+
+const soa = (name: string): Answer => ({
+  type: 'SOA',
+  name,
+  ttl: 60,
+  data: { mname: `ns.${name}`, rname: `root.${name}`, serial: 1, refresh: 1, retry: 1, expire: 1, minimum: 20 },
+});
+
+/** Knows www.example.com and big.example.com, denies the rest. */
+function exampleCom(name: string, type: string): ReturnType<OtherServer['behave']> {
+  if (name === '.' || name === '') return {};
+  if (name.toLowerCase() === 'www.example.com' && type === 'A') {
+    return { answers: [{ type: 'A', name, ttl: 60, data: '192.0.2.1' }] };
+  }
+  return { rcode: 3, authorities: [soa('example.com')] };
+}
 
 describe('DNS server', () => {
-  let listeners: Listeners;
-  let upstream: Socket;
-  let synced = true;
-  const asked: string[] = [];
-
-  before(async () => {
-    upstream = createSocket('udp4');
-    upstream.on('message', (packet, from) => {
-      const query = dnsPacket.decode(packet);
-      const name = query.questions?.[0]?.name ?? '';
-      asked.push(name);
-      const known = name.toLowerCase() === 'www.example.com';
-      const soa = { mname: 'ns', rname: 'root', serial: 1, refresh: 1, retry: 1, expire: 1, minimum: 20 };
-      const reply = dnsPacket.encode({
-        type: 'response',
-        id: query.id ?? 0,
-        flags: known ? 0 : 3,
-        questions: query.questions ?? [],
-        answers: known ? [{ type: 'A', name, ttl: 60, data: '192.0.2.1' }] : [],
-        authorities: known ? [] : [{ type: 'SOA', name: 'example.com', ttl: 60, data: soa }],
-      });
-      upstream.send(reply, from.port, from.address);
-    });
-    await new Promise<void>((done) => upstream.bind(0, '127.0.0.1', done));
-    const port = upstream.address().port;
-    const config = parseCorefile(`.:53 {
-      kubernetes cluster.local 10.96.0.0/16 in-addr.arpa {
-        ttl 30
-      }
-      forward . 127.0.0.1:1 127.0.0.1:${port} {
-        policy sequential
-      }
-      cache 30
-    }`);
-    const dependencies: ResolverDependencies = {
-      config,
-      state,
-      synced: () => synced,
-      upstream: config.forward && new Upstream(config.forward, config.cache, quiet),
-      serial: () => 1,
-      nameServers: () => [],
-      random: () => 0,
-    };
-    listeners = new Listeners((packet, transport) => resolve(packet, transport, dependencies));
-    await listeners.listen(0);
+  const closers: (() => void)[] = [];
+  const start = async (corefile: string, hostSearch: readonly string[] = []): Promise<RunningDns> => {
+    const dns = await startDns(corefile, { objects, hostSearch });
+    closers.push(dns.close);
+    return dns;
+  };
+  const upstream = async (behave: OtherServer['behave']): Promise<OtherServer> => {
+    const other = await otherServer(behave);
+    closers.push(() => other.close());
+    return other;
+  };
+  afterEach(() => {
+    for (const close of closers.splice(0)) close();
   });
 
-  after(() => {
-    listeners.close();
-    upstream.close();
-  });
-
-  beforeEach(() => {
-    asked.length = 0;
-    synced = true;
-  });
-
-  it('answers from the zone over UDP and TCP', async () => {
-    for (const ask of [askUdp, askTcp]) {
-      const reply = await ask(listeners.port, 'web.default.svc.cluster.local');
+  it('answers cluster names and forwarded names over UDP and TCP, in the spelling asked', async () => {
+    const other = await upstream(exampleCom);
+    const { port } = await start(`. {\n kubernetes cluster.local\n forward . 127.0.0.1:${other.port}\n cache\n}`);
+    for (const transport of ['udp', 'tcp'] as const) {
+      expect(await short(port, 'web.default.svc.cluster.local', 'A', { transport })).to.equal('10.96.0.5');
+      const reply = await ask(port, 'wWw.eXample.cOm', 'A', { transport });
+      expect(reply.questions?.[0]?.name).to.equal('wWw.eXample.cOm');
       expect(reply.answers).to.have.length(1);
-      expect(reply.flag_aa).to.equal(true);
     }
+    expect(other.asked).to.deep.equal(['wWw.eXample.cOm']);
+    expect(await short(port, 'alias.default.svc.cluster.local')).to.equal('www.example.com 192.0.2.1');
   });
 
-  it('answers several queries on one TCP connection', async () => {
-    const replies = await tcp(listeners.port, ['web.default.svc.cluster.local', 'no.default.svc.cluster.local']);
-    expect(replies.map(({ rcode }) => rcode)).to.deep.equal(['NOERROR', 'NXDOMAIN']);
-    expect(replies[1]?.authorities?.[0]?.type).to.equal('SOA');
+  it('sees changes of the cluster at once, also in answers that it has ready', async () => {
+    const { port, cluster } = await start('. {\n kubernetes cluster.local\n}');
+    const name = 'web.default.svc.cluster.local';
+    for (let turn = 0; turn < 3; turn++) expect(await short(port, name)).to.equal('10.96.0.5');
+    cluster.change('services', 'MODIFIED', {
+      metadata: { name: 'web', namespace: 'default' },
+      spec: { clusterIP: '10.96.0.50' },
+    });
+    expect(await short(port, name)).to.equal('10.96.0.50');
+    cluster.change('services', 'DELETED', { metadata: { name: 'web', namespace: 'default' }, spec: {} });
+    expect(await short(port, name)).to.equal('NXDOMAIN');
   });
 
   it('fails rather than denies before it knows the cluster', async () => {
-    synced = false;
-    expect((await askUdp(listeners.port, 'web.default.svc.cluster.local')).rcode).to.equal('SERVFAIL');
+    const dns = await startDns('. {\n kubernetes cluster.local\n}', { objects, synced: false });
+    closers.push(dns.close);
+    expect(await short(dns.port, 'web.default.svc.cluster.local')).to.equal('SERVFAIL');
   });
 
-  it('forwards to the next server when one is dead, then answers from its cache, in the spelling asked', async () => {
-    const first = await askUdp(listeners.port, 'www.example.com');
-    expect(first.answers?.map((one) => ('data' in one ? one.data : ''))).to.deep.equal(['192.0.2.1']);
-    const second = await askUdp(listeners.port, 'WWW.example.COM');
-    expect(second.questions?.[0]?.name).to.equal('WWW.example.COM');
-    expect(second.answers?.[0]).to.have.property('ttl').that.is.at.most(30);
-    expect(asked).to.deep.equal(['www.example.com']);
+  it('keeps to the size that the client takes, and gives everything over TCP', async () => {
+    const { port } = await start('. {\n kubernetes cluster.local\n loadbalance\n}');
+    const name = 'many.default.svc.cluster.local';
+    const small = await ask(port, name);
+    expect(small).to.include({ flag_tc: true });
+    expect(small.answers?.length).to.be.within(20, 32);
+    const large = await ask(port, name, 'A', { udpSize: 4096 });
+    expect([large.flag_tc, large.answers?.length]).to.deep.equal([false, 60]);
+    expect((await ask(port, name, 'A', { transport: 'tcp' })).answers).to.have.length(60);
   });
 
-  it('remembers that a name does not exist', async () => {
-    for (let attempt = 0; attempt < 2; attempt++) {
-      expect((await askUdp(listeners.port, 'no.example.com')).rcode).to.equal('NXDOMAIN');
+  it('gives addresses in changing order', async () => {
+    const { port } = await start('. {\n kubernetes cluster.local\n loadbalance\n}');
+    const firsts = new Set<string>();
+    for (let turn = 0; turn < 20; turn++) {
+      const all = (await short(port, 'many.default.svc.cluster.local', 'A', { udpSize: 4096 })).split(' ');
+      expect(new Set(all).size).to.equal(60);
+      firsts.add(all[0] ?? '');
     }
-    expect(asked).to.deep.equal(['no.example.com']);
+    expect(firsts.size).to.be.greaterThan(5);
   });
 
-  it('follows an ExternalName out of the cluster', async () => {
-    const reply = await askUdp(listeners.port, 'alias.default.svc.cluster.local');
-    expect(reply.answers?.map((one) => ('data' in one ? one.data : ''))).to.deep.equal([
-      'www.example.com',
-      '192.0.2.1',
-    ]);
+  it('answers many queries of one TCP connection', async () => {
+    const other = await upstream(exampleCom);
+    const { port } = await start(`. {\n kubernetes cluster.local\n forward . 127.0.0.1:${other.port}\n}`);
+    const questions = Array.from({ length: 500 }, (_, index) =>
+      encodeQuestion(index % 2 === 0 ? 'web.default.svc.cluster.local' : `n${index}.example.com`, 'A'),
+    );
+    const replies = (await overTcp(port, questions)).map((reply) => dnsPacket.decode(reply));
+    expect(replies).to.have.length(500);
+    expect(replies.filter(({ answers }) => answers?.length === 1)).to.have.length(250);
   });
 
-  it('denies addresses of the cluster that nobody has, without asking others', async () => {
-    expect((await askUdp(listeners.port, '9.9.96.10.in-addr.arpa', 'PTR')).rcode).to.equal('NXDOMAIN');
-    expect(asked).to.deep.equal([]);
+  it('closes a TCP connection that sends what is no message', async () => {
+    const { port } = await start('. {\n kubernetes cluster.local\n}');
+    const error: unknown = await overTcp(port, [Buffer.alloc(3)]).catch((thrown: unknown) => thrown);
+    expect(String(error)).to.match(/closed|reset/i);
   });
-});
 
-describe('Corefile', () => {
-  const mistakes: readonly (readonly [string, string])[] = [
-    ['', 'no server block'],
-    ['.:53 {', 'no closing'],
-    ['.:53 {\n etcd\n}', 'Corefile:2: unknown plugin "etcd"'],
-    ['example.org {\n}', 'server key "example.org"'],
-    ['.:53 {\n kubernetes\n}', 'needs the cluster domain'],
-    ['.:53 {\n kubernetes cluster.local {\n  pods some\n }\n}', 'pods "some"'],
-    ['.:53 {\n cache lots\n}', '"lots" is not a whole number'],
-    ['.:53 {\n forward . nowhere\n}', 'is not an address or a file'],
-  ];
-  for (const [text, message] of mistakes) {
-    it(`names the mistake: ${message}`, () => expect(() => parseCorefile(text)).to.throw(message));
-  }
+  it('takes each name to the block with the longest zone: stub domains', async () => {
+    const [corp, rest] = [await upstream(() => ({ rcode: 3 })), await upstream(exampleCom)];
+    const { port } = await start(`
+      (shared) {
+        errors
+        cache 30
+      }
+      . {
+        import shared
+        kubernetes cluster.local
+        forward . 127.0.0.1:${rest.port}
+      }
+      corp.example, intern {
+        import shared
+        forward . 127.0.0.1:${corp.port}
+      }
+      10.9.0.0/16 {
+        forward . 127.0.0.1:${corp.port}
+      }`);
+    await short(port, 'a.corp.example');
+    await short(port, 'b.intern');
+    await short(port, '1.2.9.10.in-addr.arpa', 'PTR');
+    await short(port, 'notcorp.example');
+    expect(corp.asked).to.deep.equal(['a.corp.example', 'b.intern', '1.2.9.10.in-addr.arpa']);
+    expect(rest.asked).to.deep.equal(['notcorp.example']);
+  });
 
-  it("reads kubeadm's file", () => {
-    const config = parseCorefile(`.:53 {
-      errors
-      health {
-         lameduck 5s
+  it('refuses names of no block', async () => {
+    const { port } = await start('cluster.local {\n kubernetes\n}');
+    expect(await short(port, 'web.default.svc.cluster.local')).to.equal('10.96.0.5');
+    expect(await short(port, 'www.example.com')).to.equal('REFUSED');
+  });
+
+  it('asks the first forward that fits, without its exceptions, and the next one by response code', async () => {
+    const [one, two] = [await upstream(() => ({ rcode: 3 })), await upstream(exampleCom)];
+    const { port } = await start(`. {
+      forward example.com 127.0.0.1:${one.port} {
+        except private.example.com
+        next NXDOMAIN
       }
-      ready
-      kubernetes cluster.local in-addr.arpa ip6.arpa {
-         pods insecure
-         fallthrough in-addr.arpa ip6.arpa
-         ttl 30
-      }
-      prometheus :9153
-      forward . /etc/resolv.conf {
-         max_concurrent 1000
-      }
-      cache 30 {
-         disable success cluster.local
-         disable denial cluster.local
-      }
-      loop
-      reload
-      loadbalance
+      forward . 127.0.0.1:${two.port}
     }`);
-    expect(config).to.include({
-      lameduckMs: 5000,
-      readyPort: 8181,
-      healthPort: 8080,
-      metricsPort: 9153,
-      reloadMs: 30_000,
-    });
-    expect(config.kubernetes).to.include({ domain: 'cluster.local', pods: 'insecure', ttl: 30, anyReverse: true });
-    expect(config.cache?.uncached).to.deep.equal({ success: ['cluster.local'], denial: ['cluster.local'] });
+    expect(await short(port, 'www.example.com')).to.equal('192.0.2.1');
+    await short(port, 'x.private.example.com');
+    expect(one.asked).to.deep.equal(['www.example.com']);
+    expect(two.asked).to.deep.equal(['www.example.com', 'x.private.example.com']);
   });
 
-  it('never fails but with its own error', () => {
-    const words = fc.constantFrom(
-      '.:53',
-      '{',
-      '}',
-      '\n',
-      'kubernetes',
-      'cluster.local',
-      'cache',
-      '30',
-      'forward',
-      '.',
-      '/x',
-      'health',
-      'lameduck',
-      '5s',
-      '10.0.0.0/8',
-    );
-    fc.assert(
-      fc.property(fc.array(words, { maxLength: 20 }), (parts) => {
-        try {
-          parseCorefile(parts.join(' '));
-        } catch (error) {
-          expect(error).to.have.property('name', 'CorefileError');
-        }
-      }),
-      { numRuns: 3000 },
-    );
-  });
-});
-
-type Answer = dnsPacket.DecodedPacket & { rcode?: string };
-
-function encode(name: string, type: dnsPacket.RecordType = 'A'): Buffer {
-  return dnsPacket.encode({ type: 'query', id: 7, flags: dnsPacket.RECURSION_DESIRED, questions: [{ type, name }] });
-}
-
-function askUdp(port: number, name: string, type?: dnsPacket.RecordType): Promise<Answer> {
-  return new Promise((done, fail) => {
-    const socket = createSocket('udp4');
-    socket.on('error', fail);
-    socket.on('message', (reply) => {
-      socket.close();
-      done(dnsPacket.decode(reply));
-    });
-    socket.send(encode(name, type), port, '127.0.0.1');
-  });
-}
-
-async function askTcp(port: number, name: string): Promise<Answer> {
-  const [reply] = await tcp(port, [name]);
-  if (reply === undefined) throw new Error('no reply');
-  return reply;
-}
-
-function tcp(port: number, names: readonly string[]): Promise<Answer[]> {
-  return new Promise((done, fail) => {
-    const socket = connect(port, '127.0.0.1');
-    const replies: Answer[] = [];
-    let received = Buffer.alloc(0);
-    socket.on('error', fail);
-    socket.on('data', (chunk) => {
-      received = Buffer.concat([received, chunk]);
-      while (received.length >= 2 && received.length >= 2 + received.readUInt16BE(0)) {
-        const end = 2 + received.readUInt16BE(0);
-        replies.push(dnsPacket.decode(received.subarray(2, end)));
-        received = received.subarray(end);
+  it('denies addresses of the cluster that nobody has, and passes others on', async () => {
+    const other = await upstream(exampleCom);
+    const { port } = await start(`. {
+      kubernetes cluster.local 10.96.0.0/16 in-addr.arpa ip6.arpa {
+        fallthrough in-addr.arpa ip6.arpa
       }
-      if (replies.length < names.length) return;
-      socket.destroy();
-      done(replies);
-    });
-    for (const name of names) {
-      const packet = encode(name);
-      const length = Buffer.alloc(2);
-      length.writeUInt16BE(packet.length);
-      socket.write(length);
-      socket.write(packet);
+      forward . 127.0.0.1:${other.port}
+    }`);
+    const denied = await ask(port, '9.9.96.10.in-addr.arpa', 'PTR');
+    expect(denied).to.have.property('rcode', 'NXDOMAIN');
+    expect(denied.authorities?.map(({ name, type }) => `${name} ${type}`)).to.deep.equal(['96.10.in-addr.arpa SOA']);
+    await short(port, '1.2.0.192.in-addr.arpa', 'PTR');
+    expect(other.asked).to.deep.equal(['1.2.0.192.in-addr.arpa']);
+  });
+
+  it('walks the search list of the asking pod in its place', async () => {
+    const other = await upstream(exampleCom);
+    const { port } = await start(
+      `. {
+        autopath @kubernetes
+        kubernetes cluster.local {
+          pods verified
+        }
+        forward . 127.0.0.1:${other.port}
+      }`,
+      ['corp.example'],
+    );
+    const from = '127.0.0.9';
+    const asked = 'www.example.com.shop.svc.cluster.local';
+    for (let turn = 0; turn < 2; turn++) {
+      expect(await short(port, asked, 'A', { from })).to.equal('www.example.com 192.0.2.1');
+      // Another client, which is no pod, has no search list here.
+      expect(await short(port, asked)).to.equal('NXDOMAIN');
+    }
+    expect(await short(port, 'web.default.shop.svc.cluster.local', 'A', { from })).to.equal(
+      'web.default.svc.cluster.local 10.96.0.5',
+    );
+    expect(await short(port, 'cart.shop.svc.cluster.local', 'A', { from })).to.equal('10.96.0.6');
+    expect(await short(port, 'nobody.nowhere.shop.svc.cluster.local', 'A', { from })).to.equal('NXDOMAIN');
+    expect(other.asked.filter((name) => name === 'www.example.com.corp.example')).to.have.length(2);
+  });
+
+  it('rewrites names and turns the answers back', async () => {
+    const { port } = await start(`. {
+      rewrite name exact shop.example web.default.svc.cluster.local
+      rewrite name suffix .svc.old.example .svc.cluster.local answer auto
+      rewrite name regex (.*)-(.*)\\.short {1}.{2}.svc.cluster.local answer name (.*)\\.(.*)\\.svc\\.cluster\\.local {1}-{2}.short
+      kubernetes cluster.local
+    }`);
+    for (const [name, address] of [
+      ['shop.example', '10.96.0.5'],
+      ['cart.shop.svc.old.example', '10.96.0.6'],
+      ['cart-shop.short', '10.96.0.6'],
+    ] as const) {
+      const { questions, answers } = await ask(port, name);
+      expect(questions?.[0]?.name).to.equal(name);
+      expect(answers?.map((one) => [one.name, 'data' in one ? one.data : ''])).to.deep.equal([[name, address]]);
     }
   });
-}
+
+  it('knows hosts of the file and of the configuration, both ways, and follows the file', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'dns-hosts-'));
+    closers.push(() => rmSync(directory, { recursive: true }));
+    const file = join(directory, 'hosts');
+    writeFileSync(file, '192.0.2.7 seven.example sieben # a comment\nfd00::7 seven.example\n');
+    const { port } = await start(`. {
+      hosts ${file} {
+        192.0.2.8 eight.example
+        ttl 60
+        reload 100ms
+        fallthrough
+      }
+      kubernetes cluster.local
+    }`);
+    expect(await short(port, 'seven.example')).to.equal('192.0.2.7');
+    expect(await short(port, 'SEVEN.example', 'AAAA')).to.equal('fd00::7');
+    expect(await short(port, 'eight.example')).to.equal('192.0.2.8');
+    expect(await short(port, '7.2.0.192.in-addr.arpa', 'PTR')).to.equal('seven.example sieben');
+    expect(await short(port, 'web.default.svc.cluster.local')).to.equal('10.96.0.5');
+    writeFileSync(file, '192.0.2.70 seven.example\n');
+    await new Promise((resolve) => setTimeout(resolve, 120));
+    expect(await short(port, 'seven.example')).to.equal('192.0.2.70');
+  });
+
+  it('notices that it forwards to itself', async () => {
+    const dns = await start('. {\n kubernetes cluster.local\n}');
+    await dns.use(`. {\n loop\n forward . 127.0.0.1:${dns.port}\n}`);
+    for (let turn = 0; turn < 40 && dns.loops.length === 0; turn++) await new Promise((done) => setTimeout(done, 50));
+    expect(dns.loops[0]).to.match(/came back to dns:\/\/:0: line 1/);
+  });
+
+  it('changes its configuration while it answers, and keeps the old one when the new one cannot be had', async () => {
+    const dns = await start('. {\n kubernetes cluster.local\n}');
+    expect(await short(dns.port, 'x.example')).to.equal('REFUSED');
+    await dns.use('. {\n kubernetes cluster.local\n hosts {\n 192.0.2.9 x.example\n fallthrough\n}\n}');
+    expect(await short(dns.port, 'x.example')).to.equal('192.0.2.9');
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, resolve));
+    closers.push(() => taken.close());
+    const address = taken.address();
+    const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+    const error: unknown = await dns.use(`. {\n}\n.:${port} {\n}`).catch((thrown: unknown) => thrown);
+    expect(String(error)).to.contain(`cannot listen on TCP 0.0.0.0:${port}`);
+    expect(await short(dns.port, 'x.example')).to.equal('192.0.2.9');
+  });
+
+  it('logs queries in the configured form', async () => {
+    const dns = await start(
+      '. {\n log . "{type} {name} {rcode} {>rflags}" {\n class denial\n}\n kubernetes cluster.local\n}',
+    );
+    await short(dns.port, 'web.default.svc.cluster.local');
+    await short(dns.port, 'no.default.svc.cluster.local');
+    expect(dns.logged).to.deep.equal(['A no.default.svc.cluster.local. NXDOMAIN qr,aa,rd']);
+  });
+
+  it('answers EDNS versions and classes that it does not know as the standards say', async () => {
+    const { port } = await start('. {\n kubernetes cluster.local\n}');
+    const version = encodeQuestion('web.default.svc.cluster.local', 'A', 1232);
+    version[version.length - 5] = 7;
+    const reply = await overUdp(port, version);
+    // BADVERS is 16: its upper bits are in the OPT record.
+    expect([reply.readUInt16BE(2) & 0x0f, reply[reply.length - 6]]).to.deep.equal([0, 1]);
+    const chaos = encodeQuestion('version.bind', 'TXT');
+    chaos.writeUInt16BE(3, chaos.length - 2);
+    expect((await overUdp(port, chaos)).readUInt16BE(2) & 0x0f).to.equal(5);
+  });
+});

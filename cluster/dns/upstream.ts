@@ -1,122 +1,185 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks upstream servers. Queries and replies are relayed as bytes, so record types and options unknown here pass
-// unharmed. A server that does not answer is asked last until it answers again. Each query leaves from its own port
-// with its own id, and only a reply with that id and that question is believed.
+// The servers of one `forward`: which is asked in what order, which is down, and what is done when one does not answer.
+// A server that fails is asked `. NS` until it answers; after max_fails such questions without answer it is down, and
+// clients' queries go elsewhere. When all are down, health checks are taken to be wrong, and one is tried all the same.
 
-import { randomInt } from 'node:crypto';
-import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
-import { connect, isIP } from 'node:net';
+import { isIP } from 'node:net';
 
-import { ReplyCache, addressedTo, keyOf } from './reply-cache.ts';
-import { readName } from './wire.ts';
-import type { CacheConfig, ForwardConfig } from './corefile.ts';
+import { encodeForwarded, encodeQuery, recordTypes } from './wire.ts';
+import { Exchange } from './upstream-exchange.ts';
+import type { ForwardConfig } from './corefile.ts';
 import type { Query } from './wire.ts';
 
 /** Waiting for one server before the next is asked. */
 const attemptMs = 2000;
-/** The same for a server that did not answer lately. */
-const downAttemptMs = 500;
 /** Clients give up after 5 s; an answer after that is wasted. */
 const totalMs = 4800;
-/** A server that failed this many times in a row goes to the end of the order. */
-const failuresUntilDown = 2;
-
-interface Server {
-  readonly address: string;
-  readonly port: number;
-  failures: number;
-}
+/** Waiting for the answer to a health check. */
+const checkMs = 1000;
 
 export interface UpstreamObserver {
-  cacheHit(denial: boolean): void;
-  cacheMiss(): void;
-  cacheEntries(count: number): void;
   asked(server: string, seconds: number, rcode: number | undefined): void;
+  checkFailed(server: string): void;
+  allDown(): void;
+  rejected(): void;
+  connection(server: string, reused: boolean, transport: 'udp' | 'tcp'): void;
+  /** A query got no answer from anyone. */
+  failed(query: Query, reason: string): void;
 }
 
-export class Upstream {
-  readonly #servers: readonly Server[];
-  readonly #config: ForwardConfig;
-  readonly #cache: ReplyCache | undefined;
-  readonly #observer: UpstreamObserver;
-  readonly #inFlight = new Map<string, Promise<Buffer | undefined>>();
-  #next = 0;
+interface Server {
+  readonly label: string;
+  readonly exchange: Exchange;
+  /** Health checks in a row without answer. */
+  fails: number;
+  checking: boolean;
+}
 
-  constructor(config: ForwardConfig, cache: CacheConfig | undefined, observer: UpstreamObserver) {
-    this.#config = config;
-    this.#servers = resolveServers(config.to).map(({ address, port }) => ({ address, port, failures: 0 }));
-    this.#cache = cache === undefined ? undefined : new ReplyCache(cache, Date.now);
+/** The bytes of a reply, or why there are none. */
+export type UpstreamReply = Buffer | 'overloaded' | 'unanswered';
+
+export class Upstream {
+  readonly config: ForwardConfig;
+  readonly #servers: readonly Server[];
+  readonly #observer: UpstreamObserver;
+  readonly #random: () => number;
+  #next = 0;
+  #concurrent = 0;
+  #closed = false;
+
+  constructor(config: ForwardConfig, observer: UpstreamObserver, random: () => number = Math.random) {
+    this.config = config;
     this.#observer = observer;
+    this.#random = random;
+    this.#servers = resolveServers(config.to).map(({ address, port }) => {
+      const label = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+      const connection = (reused: boolean, transport: 'udp' | 'tcp'): void =>
+        observer.connection(label, reused, transport);
+      return {
+        label,
+        exchange: new Exchange({ address, port }, config.expireMs, { connection }),
+        fails: 0,
+        checking: false,
+      };
+    });
   }
 
   get servers(): readonly string[] {
-    return this.#servers.map(({ address, port }) => `${address}:${port}`);
+    return this.#servers.map(({ label }) => label);
   }
 
-  /** The reply for `query`, whose bytes are `packet`; undefined when no server answered in time. */
-  async resolve(query: Query, packet: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer | undefined> {
-    const cached = this.#cache?.get(query);
-    if (cached !== undefined) {
-      this.#observer.cacheHit(cached.denial);
-      return cached.reply;
-    }
-    if (this.#cache !== undefined) this.#observer.cacheMiss();
-    const key = `${transport} ${query.edns?.udpSize ?? 0} ${keyOf(query)}`;
-    let asked = this.#inFlight.get(key);
-    if (asked === undefined) {
-      if (this.#inFlight.size >= this.#config.maxConcurrent) return undefined;
-      asked = this.#ask(query, packet, transport).finally(() => this.#inFlight.delete(key));
-      this.#inFlight.set(key, asked);
-    }
-    const reply = await asked;
-    return reply === undefined ? undefined : addressedTo(query, Buffer.from(reply));
+  /** Servers that are down now. */
+  get down(): readonly string[] {
+    return this.#servers.filter((server) => this.#isDown(server)).map(({ label }) => label);
   }
 
-  async #ask(query: Query, packet: Buffer, transport: 'udp' | 'tcp'): Promise<Buffer | undefined> {
+  async ask(query: Query, transport: 'udp' | 'tcp'): Promise<UpstreamReply> {
+    if (this.#concurrent >= this.config.maxConcurrent) {
+      this.#observer.rejected();
+      return 'overloaded';
+    }
+    this.#concurrent++;
+    try {
+      return await this.#ask(query, transport);
+    } finally {
+      this.#concurrent--;
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { exchange } of this.#servers) exchange.close();
+  }
+
+  async #ask(query: Query, transport: 'udp' | 'tcp'): Promise<UpstreamReply> {
+    const { forceTcp, preferUdp, failover, maxConnectAttempts } = this.config;
+    const packet = encodeForwarded(query);
     const deadline = Date.now() + totalMs;
+    const way = forceTcp || (transport === 'tcp' && !preferUdp) ? 'tcp' : 'udp';
+    let last: Buffer | undefined;
+    let attempts = 0;
     for (const server of this.#order()) {
       const left = deadline - Date.now();
-      if (left <= 0) break;
-      const overTcp = this.#config.forceTcp || (transport === 'tcp' && !this.#config.preferUdp);
-      const startedAt = performance.now();
-      const patienceMs = server.failures >= failuresUntilDown ? downAttemptMs : attemptMs;
-      const reply = await exchange(server, { query, packet, overTcp, timeoutMs: Math.min(patienceMs, left) });
-      const rcode = reply === undefined ? undefined : reply.readUInt16BE(2) & 0x0f;
-      this.#observer.asked(`${server.address}:${server.port}`, (performance.now() - startedAt) / 1000, rcode);
+      if (left <= 0 || (maxConnectAttempts > 0 && attempts >= maxConnectAttempts)) break;
+      attempts++;
+      const timeoutMs = Math.min(attemptMs, left);
+      let reply = await this.#try(server, packet, way, timeoutMs);
+      // Cut short: the rest comes over TCP, and is kept for all who ask the same.
+      if (way === 'udp' && reply !== undefined && (reply.readUInt16BE(2) & 0x0200) !== 0) {
+        reply = (await this.#try(server, packet, 'tcp', timeoutMs)) ?? reply;
+      }
       if (reply === undefined) {
-        server.failures++;
+        this.#check(server);
         continue;
       }
-      server.failures = 0;
-      this.#cache?.put(query, reply);
-      this.#observer.cacheEntries(this.#cache?.size ?? 0);
-      return reply;
+      last = reply;
+      if (!failover.includes(reply.readUInt16BE(2) & 0x0f)) return reply;
     }
-    return undefined;
+    if (last !== undefined) return last;
+    this.#observer.failed(query, attempts === 0 ? 'every server is down' : `${attempts} server(s) did not answer`);
+    return 'unanswered';
+  }
+
+  async #try(server: Server, packet: Buffer, way: 'udp' | 'tcp', timeoutMs: number): Promise<Buffer | undefined> {
+    const startedAt = performance.now();
+    const reply = await server.exchange.ask(packet, way, timeoutMs);
+    const rcode = reply === undefined ? undefined : reply.readUInt16BE(2) & 0x0f;
+    this.#observer.asked(server.label, (performance.now() - startedAt) / 1000, rcode);
+    return reply;
+  }
+
+  #isDown({ fails }: Server): boolean {
+    return this.config.maxFails > 0 && fails >= this.config.maxFails;
+  }
+
+  /** Asks `. NS` at intervals until there is an answer; any will do. */
+  #check(server: Server): void {
+    if (server.checking || this.config.maxFails === 0 || this.#closed) return;
+    server.checking = true;
+    const { everyMs, recursive, name } = this.config.healthCheck;
+    const packet = encodeQuery(0, name, recordTypes.NS, recursive);
+    const way = this.config.forceTcp ? 'tcp' : 'udp';
+    const once = async (): Promise<void> => {
+      const began = Date.now();
+      const reply = await server.exchange.ask(packet, way, checkMs);
+      if (reply !== undefined || this.#closed) {
+        server.fails = 0;
+        server.checking = false;
+        return;
+      }
+      server.fails++;
+      this.#observer.checkFailed(server.label);
+      setTimeout(() => void once(), Math.max(0, everyMs - (Date.now() - began))).unref();
+    };
+    void once();
   }
 
   #order(): Server[] {
-    const servers = [...this.#servers];
-    if (this.#config.policy === 'round_robin' && servers.length > 0) {
-      const start = this.#next++ % servers.length;
+    const servers = this.#servers.filter((server) => !this.#isDown(server));
+    if (servers.length === 0 && this.#servers.length > 0) {
+      this.#observer.allDown();
+      if (this.config.failFast) return [];
+      const chosen = this.#servers[Math.floor(this.#random() * this.#servers.length)];
+      return chosen === undefined ? [] : [chosen];
+    }
+    if (this.config.policy === 'round_robin') {
+      const start = this.#next++ % Math.max(1, servers.length);
       servers.push(...servers.splice(0, start));
-    } else if (this.#config.policy === 'random') {
+    } else if (this.config.policy === 'random') {
       for (let last = servers.length - 1; last > 0; last--) {
-        const other = randomInt(last + 1);
+        const other = Math.floor(this.#random() * (last + 1));
         const held = servers[last];
         const swap = servers[other];
         if (held !== undefined && swap !== undefined) [servers[last], servers[other]] = [swap, held];
       }
     }
-    return servers.toSorted(
-      (a, b) => Number(a.failures >= failuresUntilDown) - Number(b.failures >= failuresUntilDown),
-    );
+    return servers;
   }
 }
 
 /** Servers from `address#port` entries and from files in resolv.conf's format. */
-export function resolveServers(to: readonly string[]): { address: string; port: number }[] {
+function resolveServers(to: readonly string[]): { address: string; port: number }[] {
   const servers = new Map<string, { address: string; port: number }>();
   for (const entry of to) {
     const found = entry.startsWith('/') ? nameServers(readFileSync(entry, 'utf8')) : [entry];
@@ -134,79 +197,4 @@ function nameServers(resolvConf: string): string[] {
     .map((match) => match[1] ?? '')
     .filter((address) => isIP(address) !== 0 && !/^127\.|^::1$/.test(address))
     .map((address) => `${address}#53`);
-}
-
-interface Exchange {
-  readonly query: Query;
-  readonly packet: Buffer;
-  readonly overTcp: boolean;
-  readonly timeoutMs: number;
-}
-
-/** One question to one server; undefined on time-out, refusal of the connection, or an unbelievable reply by TCP. */
-function exchange(server: Server, { query, packet, overTcp, timeoutMs }: Exchange): Promise<Buffer | undefined> {
-  const id = randomInt(0x10000);
-  const request = Buffer.from(packet);
-  request.writeUInt16BE(id, 0);
-  const believable = (reply: Buffer): boolean =>
-    reply.length >= 12 + query.question.length &&
-    reply.readUInt16BE(0) === id &&
-    (reply.readUInt16BE(2) & 0x8000) !== 0 &&
-    reply.readUInt16BE(4) === 1 &&
-    readName(reply, 12)?.text.toLowerCase() === query.name &&
-    reply.readUInt32BE(12 + query.question.length - 4) === query.question.readUInt32BE(query.question.length - 4);
-  return overTcp
-    ? exchangeTcp(server, { request, timeoutMs, believable })
-    : exchangeUdp(server, { request, timeoutMs, believable });
-}
-
-interface Attempt {
-  readonly request: Buffer;
-  readonly timeoutMs: number;
-  readonly believable: (reply: Buffer) => boolean;
-}
-
-function exchangeUdp(server: Server, { request, timeoutMs, believable }: Attempt): Promise<Buffer | undefined> {
-  return new Promise((resolve) => {
-    const socket = createSocket(isIP(server.address) === 6 ? 'udp6' : 'udp4');
-    const finish = (reply: Buffer | undefined): void => {
-      clearTimeout(timer);
-      socket.close();
-      socket.removeAllListeners();
-      resolve(reply);
-    };
-    const timer = setTimeout(finish, timeoutMs, undefined);
-    socket.on('error', () => finish(undefined));
-    socket.on('message', (reply) => {
-      if (believable(reply)) finish(reply);
-    });
-    // Connected, so that only this server's packets arrive and its "port unreachable" is seen.
-    socket.connect(server.port, server.address, () => socket.send(request));
-  });
-}
-
-function exchangeTcp(server: Server, { request, timeoutMs, believable }: Attempt): Promise<Buffer | undefined> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: server.address, port: server.port });
-    let received = Buffer.alloc(0);
-    const finish = (reply: Buffer | undefined): void => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(reply);
-    };
-    const timer = setTimeout(finish, timeoutMs, undefined);
-    socket.on('error', () => finish(undefined));
-    socket.on('end', () => finish(undefined));
-    socket.on('connect', () => {
-      const length = Buffer.alloc(2);
-      length.writeUInt16BE(request.length);
-      socket.write(Buffer.concat([length, request]));
-    });
-    socket.on('data', (chunk) => {
-      received = Buffer.concat([received, chunk]);
-      if (received.length < 2 || received.length < 2 + received.readUInt16BE(0)) return;
-      const reply = received.subarray(2, 2 + received.readUInt16BE(0));
-      finish(believable(reply) ? reply : undefined);
-    });
-  });
 }

@@ -45,11 +45,15 @@ export type ResourceRecord = { readonly name: string; readonly ttl: number } & (
     }
   | { readonly type: 'TXT'; readonly text: string }
   | { readonly type: 'HINFO'; readonly cpu: string; readonly os: string }
+  /** Of a type that means nothing here; names within the data are whole. */
+  | { readonly type: 'OTHER'; readonly code: number; readonly data: Buffer }
   | {
       readonly type: 'SOA';
       readonly primary: string;
       readonly contact: string;
       readonly serial: number;
+      /** Refresh, retry and expiry in seconds. */
+      readonly timers?: readonly [number, number, number];
       readonly minimum: number;
     }
 );
@@ -169,8 +173,9 @@ export function readName(packet: Buffer, offset: number): { text: string; end: n
     length += size + 1;
     if (length > longestName) return undefined;
     const label = packet.toString('latin1', position + 1, position + 1 + size);
-    // A dot within a label would read as two labels: no name of ours has one, so it may only be passed on.
-    text += (text === '' ? '' : '.') + (label.includes('.') ? label.replaceAll('.', '\\046') : label);
+    // A dot within a label would read as two labels; as in zone files it is written as its number.
+    const special = label.includes('.') || label.includes('\\');
+    text += (text === '' ? '' : '.') + (special ? label.replaceAll('\\', '\\092').replaceAll('.', '\\046') : label);
     position += 1 + size;
   }
 }
@@ -179,6 +184,8 @@ export interface Reply {
   readonly rcode: Rcode;
   readonly authoritative: boolean;
   readonly recursionAvailable: boolean;
+  /** Says that more was to be said, whatever fits. */
+  readonly truncated?: boolean;
   readonly answers: readonly ResourceRecord[];
   readonly authority: readonly ResourceRecord[];
   readonly additional: readonly ResourceRecord[];
@@ -212,6 +219,7 @@ export function encodeReply(query: Query, reply: Reply, limit: number): Buffer {
     return written;
   });
   const packet = writer.finish(query.edns === undefined ? 0 : 11);
+  if (reply.truncated === true) truncated = true;
   let flags = 0x8000 | (rcode & 0x0f);
   if (reply.authoritative) flags |= 0x0400;
   if (truncated) flags |= 0x0200;
@@ -229,16 +237,16 @@ export function encodeReply(query: Query, reply: Reply, limit: number): Buffer {
 /** UDP payload that this server takes, as told in its OPT records. */
 const ownUdpSize = 4096;
 
-/** Bytes that a UDP client can take. */
-export function udpLimit(query: Query): number {
-  return Math.min(Math.max(query.edns?.udpSize ?? 512, 512), ownUdpSize);
+/** Bytes that a UDP client can take, up to `most`. */
+export function udpLimit(query: Query, most = ownUdpSize): number {
+  return Math.min(Math.max(query.edns?.udpSize ?? 512, 512), most);
 }
 
-/** A recursive query of our own with room for large answers. */
-export function encodeQuery(id: number, name: string, type: number): Buffer {
+/** A query of our own with room for large answers. */
+export function encodeQuery(id: number, name: string, type: number, recursive = true): Buffer {
   const writer = new Writer(512);
   writer.u16(id);
-  writer.u16(0x0100);
+  writer.u16(recursive ? 0x0100 : 0);
   writer.u16(1);
   writer.u16(0);
   writer.u16(0);
@@ -249,6 +257,39 @@ export function encodeQuery(id: number, name: string, type: number): Buffer {
   const packet = writer.finish(11);
   writeOpt(packet, packet.length - 11, 0, false);
   return packet;
+}
+
+/**
+ * What is asked of another server for `query`: the same question in the same spelling, without the client's EDNS
+ * options, which are between it and us. Id 0.
+ */
+export function encodeForwarded(query: Query): Buffer {
+  const { question, edns } = query;
+  const packet = Buffer.alloc(headerLength + question.length + (edns === undefined ? 0 : 11));
+  packet.writeUInt16BE((query.recursionDesired ? 0x0100 : 0) | (query.checkingDisabled ? 0x0010 : 0), 2);
+  packet.writeUInt16BE(1, 4);
+  question.copy(packet, headerLength);
+  if (edns !== undefined) {
+    packet.writeUInt16BE(1, 10);
+    writeOpt(packet, headerLength + question.length, 0, edns.dnssecOk);
+  }
+  return packet;
+}
+
+/** `query` with another name, as if that had been asked. */
+export function withName(query: Query, name: string): Query {
+  const writer = new Writer(512);
+  writer.name(name);
+  writer.u16(query.type);
+  writer.u16(query.class);
+  return { ...query, name, question: writer.finish(0) };
+}
+
+/** A name alone, uncompressed. */
+export function encodeName(name: string): Buffer {
+  const writer = new Writer(512);
+  writer.name(name);
+  return writer.finish(0);
 }
 
 function writeOpt(packet: Buffer, offset: number, extendedRcode: number, dnssecOk: boolean): void {
@@ -297,7 +338,7 @@ class Writer {
       if (!this.#names.has(rest)) this.#names.set(rest, at);
       const dot = rest.indexOf('.');
       const label = dot < 0 ? rest : rest.slice(0, dot);
-      at += 1 + (label.includes('\\') ? label.replaceAll('\\046', '.') : label).length;
+      at += 1 + plainLabel(label).length;
       rest = dot < 0 ? '' : rest.slice(dot + 1);
     }
   }
@@ -314,7 +355,7 @@ class Writer {
       if (this.#length < 0x4000) this.#names.set(key, this.#length);
       const dot = rest.indexOf('.');
       const label = dot < 0 ? rest : rest.slice(0, dot);
-      this.#text(label.replaceAll('\\046', '.'));
+      this.#text(plainLabel(label));
       rest = dot < 0 ? '' : rest.slice(dot + 1);
     }
     this.#reserve(1);
@@ -324,7 +365,7 @@ class Writer {
   record(record: ResourceRecord): boolean {
     const start = this.#length;
     this.name(record.name);
-    this.u16(recordTypes[record.type]);
+    this.u16(record.type === 'OTHER' ? record.code : recordTypes[record.type]);
     this.u16(1);
     this.u16(record.ttl >>> 16);
     this.u16(record.ttl & 0xffff);
@@ -375,10 +416,13 @@ class Writer {
       case 'SOA':
         this.name(record.primary);
         this.name(record.contact);
-        for (const value of [record.serial, 7200, 1800, 86_400, record.minimum]) {
+        for (const value of [record.serial, ...(record.timers ?? [7200, 1800, 86_400]), record.minimum]) {
           this.u16(value >>> 16);
           this.u16(value & 0xffff);
         }
+        return;
+      case 'OTHER':
+        this.bytes(record.data);
     }
   }
 
@@ -395,6 +439,11 @@ class Writer {
     this.#buffer.copy(larger, 0, 0, this.#length);
     this.#buffer = larger;
   }
+}
+
+function plainLabel(label: string): string {
+  if (!label.includes('\\')) return label;
+  return label.replaceAll(/\\(\d{3})/g, (_, code) => String.fromCharCode(Number(code)));
 }
 
 function ipv6Groups(address: string): number[] {

@@ -3,6 +3,7 @@
 // cluster comes in as an interface, records go out.
 
 import { familyOf } from '../network/addresses.ts';
+import { isWithin, reverseAddress } from './names.ts';
 import { recordTypes } from './wire.ts';
 import type { Endpoint, EndpointSlice, Service } from '../machinery/api-types.ts';
 import type { Rcode, ResourceRecord } from './wire.ts';
@@ -20,7 +21,7 @@ export interface ClusterState {
 }
 
 export interface ZoneOptions {
-  /** Lower case, without final dot. */
+  /** The domain that the question is in. Lower case, without final dot. */
   readonly domain: string;
   readonly ttl: number;
   /** `insecure` answers any well-formed pod name, `verified` only those of pods that exist, `disabled` none. */
@@ -28,6 +29,14 @@ export interface ZoneOptions {
   readonly serial: number;
   /** Address of the DNS Service itself, for the zone's NS record. */
   readonly nameServers: readonly string[];
+  /** Endpoints without hostname are called as their pods, not by their address. */
+  readonly endpointPodNames?: boolean;
+  /** Headless Services and single endpoints do not exist. */
+  readonly noEndpoints?: boolean;
+  /** Services without a ready endpoint do not exist. */
+  readonly ignoreEmptyService?: boolean;
+  /** Namespaces that are shown; empty: all. */
+  readonly namespaces?: readonly string[];
 }
 
 export interface ZoneAnswer {
@@ -44,11 +53,6 @@ const longestChain = 8;
 const noData: ZoneAnswer = { rcode: 'NOERROR', answers: [], additional: [] };
 const noName: ZoneAnswer = { rcode: 'NXDOMAIN', answers: [], additional: [] };
 
-/** Whether `name` (lower case) is the domain or below it. */
-export function isWithin(name: string, domain: string): boolean {
-  return name === domain || (name.endsWith(domain) && name.charAt(name.length - domain.length - 1) === '.');
-}
-
 /** The answer to a question for a name within the domain. Empty NOERROR answers are NODATA. */
 export function answerInZone(name: string, type: number, state: ClusterState, options: ZoneOptions): ZoneAnswer {
   if (type === recordTypes.AXFR) return { rcode: 'REFUSED', answers: [], additional: [] };
@@ -62,40 +66,58 @@ export function answerInZone(name: string, type: number, state: ClusterState, op
   return lookUp({ name, type, state, options, depth: 0 });
 }
 
+/** The answer to a question for a name within one of the cluster's reverse zones. */
+export function answerReverse(query: { name: string; type: number; zone: string }, with_: ReverseLookup): ZoneAnswer {
+  const { name, type, zone } = query;
+  const { state, options } = with_;
+  if (type === recordTypes.AXFR) return { rcode: 'REFUSED', answers: [], additional: [] };
+  if (name === zone) return apex({ name, type, state, options, depth: 0 }, zone);
+  const address = reverseAddress(name);
+  if (address === undefined) return isPartOfReverse(name) ? noData : noName;
+  const names = reverseNames(address, state, options);
+  if (names.length === 0) return noName;
+  if (type !== recordTypes.PTR) return noData;
+  return { ...noData, answers: names.map((target) => ({ type: 'PTR', name, ttl: options.ttl, target })) };
+}
+
+interface ReverseLookup {
+  readonly state: ClusterState;
+  readonly options: ZoneOptions;
+}
+
+/** Whether complete reverse names can be below: denying such a name would deny them too (RFC 8020). */
+function isPartOfReverse(name: string): boolean {
+  const labels = name.split('.').slice(0, -2);
+  return name.endsWith('.ip6.arpa')
+    ? labels.length < 32 && labels.every((label) => /^[0-9a-f]$/.test(label))
+    : labels.length < 4 && labels.every((label) => /^\d{1,3}$/.test(label) && Number(label) < 256);
+}
+
 /** Names that point to `address`; empty when the cluster has none. */
-export function reverseNames(address: string, state: ClusterState, domain: string): string[] {
+function reverseNames(address: string, state: ClusterState, options: ZoneOptions): string[] {
+  const { domain } = options;
+  const shown = (namespace: string | undefined): boolean => isShown(namespace ?? '', options);
   const names = state
     .servicesWithAddress(address)
+    .filter(({ metadata }) => shown(metadata.namespace))
     .map(({ metadata }) => `${metadata.name}.${metadata.namespace}.svc.${domain}`);
-  if (names.length > 0) return names;
+  if (names.length > 0 || options.noEndpoints === true) return names;
   const found = new Set<string>();
   for (const slice of state.slicesWithAddress(address)) {
     const serviceName = slice.metadata.labels?.['kubernetes.io/service-name'] ?? '';
     const namespace = slice.metadata.namespace ?? '';
     const service = state.service(namespace, serviceName);
-    if (service === undefined || !isHeadless(service)) continue;
+    if (service === undefined || !isHeadless(service) || !shown(namespace)) continue;
     for (const endpoint of slice.endpoints ?? []) {
-      if (endpoint.addresses[0] !== address || !isPublished(endpoint, service)) continue;
-      found.add(`${endpointName(endpoint)}.${serviceName}.${namespace}.svc.${domain}`);
+      if (!endpoint.addresses.includes(address) || !isPublished(endpoint, service)) continue;
+      found.add(`${endpointName(endpoint, options)}.${serviceName}.${namespace}.svc.${domain}`);
     }
   }
   return [...found];
 }
 
-/** The address of a name in in-addr.arpa or ip6.arpa, when it is complete. */
-export function reverseAddress(name: string): string | undefined {
-  const labels = name.split('.');
-  if (name.endsWith('.in-addr.arpa') && labels.length === 6) {
-    const address = labels.slice(0, 4).toReversed().join('.');
-    return familyOf(address) === 4 ? address : undefined;
-  }
-  if (name.endsWith('.ip6.arpa') && labels.length === 34) {
-    const digits = labels.slice(0, 32);
-    if (!digits.every((digit) => /^[0-9a-f]$/.test(digit))) return undefined;
-    const groups = digits.toReversed().join('').match(/.{4}/g) ?? [];
-    return new URL(`http://[${groups.join(':')}]/`).hostname.slice(1, -1);
-  }
-  return undefined;
+function isShown(namespace: string, { namespaces = [] }: ZoneOptions): boolean {
+  return namespaces.length === 0 || namespaces.includes(namespace);
 }
 
 interface Lookup {
@@ -109,7 +131,7 @@ interface Lookup {
 function lookUp(lookup: Lookup): ZoneAnswer {
   const { name, options, state } = lookup;
   const { domain } = options;
-  if (name === domain) return apex(lookup);
+  if (name === domain) return apex(lookup, domain);
   // From the right: ["svc", "default", "kubernetes"].
   const labels = name
     .slice(0, -domain.length - 1)
@@ -127,7 +149,7 @@ function lookUp(lookup: Lookup): ZoneAnswer {
   }
   if (kind !== 'svc' && (kind !== 'pod' || options.pods === 'disabled')) return noName;
   if (namespace === undefined) return noData;
-  if (!state.hasNamespace(namespace)) return noName;
+  if (!isShown(namespace, options) || !state.hasNamespace(namespace)) return noName;
   if (first === undefined) return noData;
   if (kind === 'pod') return rest.length === 0 ? podAnswer(lookup, namespace, first) : noName;
   const service = state.service(namespace, first);
@@ -135,9 +157,9 @@ function lookUp(lookup: Lookup): ZoneAnswer {
   return serviceAnswer(lookup, service, rest);
 }
 
-function apex({ name, type, options }: Lookup): ZoneAnswer {
+function apex({ name, type, options }: Lookup, zone: string): ZoneAnswer {
   const server = `ns.dns.${options.domain}`;
-  if (type === recordTypes.SOA) return { ...noData, answers: [soaRecord(options)] };
+  if (type === recordTypes.SOA) return { ...noData, answers: [soaRecord(zone, options)] };
   if (type !== recordTypes.NS) return noData;
   return {
     rcode: 'NOERROR',
@@ -146,11 +168,11 @@ function apex({ name, type, options }: Lookup): ZoneAnswer {
   };
 }
 
-/** The zone's SOA record; in the authority section it makes an empty answer cacheable. */
-export function soaRecord({ domain, ttl, serial }: ZoneOptions): ResourceRecord {
+/** The SOA record of `zone`; in the authority section it makes an empty answer cacheable. */
+export function soaRecord(zone: string, { domain, ttl, serial }: ZoneOptions): ResourceRecord {
   return {
     type: 'SOA',
-    name: domain,
+    name: zone,
     ttl,
     primary: `ns.dns.${domain}`,
     contact: `hostmaster.${domain}`,
@@ -161,8 +183,10 @@ export function soaRecord({ domain, ttl, serial }: ZoneOptions): ResourceRecord 
 
 function podAnswer(lookup: Lookup, namespace: string, label: string): ZoneAnswer {
   const dots = label.replaceAll('-', '.');
-  const address = familyOf(dots) === 4 ? dots : label.replaceAll('-', ':');
-  if (familyOf(address) === undefined) return noName;
+  const colons = label.replaceAll('-', ':');
+  if (familyOf(dots) !== 4 && familyOf(colons) !== 6) return noName;
+  // Pods' addresses are listed in the one canonical spelling.
+  const address = familyOf(dots) === 4 ? dots : new URL(`http://[${colons}]/`).hostname.slice(1, -1);
   if (lookup.options.pods === 'verified' && !lookup.state.hasPod(namespace, address)) return noName;
   return addresses(lookup, [address]);
 }
@@ -174,8 +198,10 @@ function serviceAnswer(lookup: Lookup, service: Service, rest: readonly string[]
   if (spec?.type === 'ExternalName') return rest.length === 0 ? externalName(lookup, spec.externalName ?? '') : noName;
   const base = `${metadata.name}.${metadata.namespace}.svc.${options.domain}`;
   const headless = isHeadless(service);
-  const published = headless ? publishedEndpoints(lookup.state, service) : [];
-  if (headless && published.length === 0) return noName;
+  if (headless && options.noEndpoints === true) return noName;
+  const empty = options.ignoreEmptyService === true;
+  const published = headless || empty ? publishedEndpoints(lookup, service) : [];
+  if ((headless || empty) && published.length === 0) return noName;
 
   const [first, second, ...more] = rest;
   if (first === undefined) {
@@ -187,7 +213,7 @@ function serviceAnswer(lookup: Lookup, service: Service, rest: readonly string[]
     const protocol = first.slice(1);
     const named = (port: { name?: string; protocol?: string }): boolean =>
       (port.protocol ?? 'TCP').toLowerCase() === protocol &&
-      (second === undefined || (port.name ?? '').toLowerCase() === second.slice(1));
+      (second === undefined || (second.length > 1 && (port.name ?? '').toLowerCase() === second.slice(1)));
     const ports = headless ? published.flatMap((endpoint) => endpoint.ports) : (spec?.ports ?? []);
     if ((second !== undefined && !second.startsWith('_')) || !ports.some(named)) return noName;
     // "_tcp.web" only holds the names below it.
@@ -276,14 +302,14 @@ interface PublishedEndpoint {
   readonly ports: NonNullable<EndpointSlice['ports']>;
 }
 
-function publishedEndpoints(state: ClusterState, service: Service): PublishedEndpoint[] {
+function publishedEndpoints({ state, options }: Lookup, service: Service): PublishedEndpoint[] {
   const { namespace = '', name = '' } = service.metadata;
   const published: PublishedEndpoint[] = [];
   for (const slice of state.slices(namespace, name)) {
     for (const endpoint of slice.endpoints ?? []) {
       if (!isPublished(endpoint, service)) continue;
       for (const address of endpoint.addresses) {
-        published.push({ name: endpointName(endpoint), address, ports: slice.ports ?? [] });
+        published.push({ name: endpointName(endpoint, options), address, ports: slice.ports ?? [] });
       }
     }
   }
@@ -295,8 +321,10 @@ function isPublished(endpoint: Endpoint, service: Service): boolean {
   return (endpoint.conditions?.ready ?? true) || service.spec?.publishNotReadyAddresses === true;
 }
 
-function endpointName(endpoint: Endpoint): string {
+function endpointName(endpoint: Endpoint, { endpointPodNames }: ZoneOptions): string {
   if (endpoint.hostname !== undefined && endpoint.hostname !== '') return endpoint.hostname.toLowerCase();
+  const pod = endpoint.targetRef?.kind === 'Pod' ? endpoint.targetRef.name : undefined;
+  if (endpointPodNames === true && pod !== undefined) return pod;
   return (endpoint.addresses[0] ?? '').replaceAll(/[.:]/g, '-');
 }
 

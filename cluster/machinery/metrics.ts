@@ -6,6 +6,8 @@ export type Labels = Readonly<Record<string, string>>;
 
 export interface Counter {
   add(amount?: number, labels?: Labels): void;
+  /** The counter of one label set, for those who count too often to look it up each time. */
+  of(labels: Labels): { add(amount?: number): void };
 }
 
 export interface Gauge {
@@ -17,6 +19,8 @@ export interface Gauge {
 export interface Histogram {
   /** `value` in the metric's unit, by convention seconds or bytes. */
   observe(value: number, labels?: Labels): void;
+  /** As for counters. */
+  of(labels: Labels): { observe(value: number): void };
 }
 
 export const contentType = 'text/plain; version=0.0.4; charset=utf-8';
@@ -41,7 +45,13 @@ export class MetricsRegistry {
 
   counter(name: string, help: string): Counter {
     const family = this.#family(name, help, 'counter');
-    return { add: (amount = 1, labels = {}) => void (seriesOf(family, labels).value += amount) };
+    return {
+      add: (amount = 1, labels = {}) => void (seriesOf(family, labels).value += amount),
+      of: (labels) => {
+        const series = seriesOf(family, labels);
+        return { add: (amount = 1) => void (series.value += amount) };
+      },
+    };
   }
 
   gauge(name: string, help: string): Gauge {
@@ -56,13 +66,10 @@ export class MetricsRegistry {
   histogram(name: string, help: string, bounds: readonly number[]): Histogram {
     const family = this.#family(name, help, 'histogram');
     return {
-      observe: (value, labels = {}) => {
+      observe: (value, labels = {}) => observe(seriesOf(family, labels), bounds, value),
+      of: (labels) => {
         const series = seriesOf(family, labels);
-        series.buckets ??= { bounds, counts: bounds.map(() => 0), count: 0 };
-        series.value += value;
-        series.buckets.count++;
-        const index = bounds.findIndex((bound) => value <= bound);
-        if (index >= 0) series.buckets.counts[index] = (series.buckets.counts[index] ?? 0) + 1;
+        return { observe: (value) => observe(series, bounds, value) };
       },
     };
   }
@@ -86,6 +93,17 @@ export class MetricsRegistry {
     const family: Family = { name, help, type, series: new Map() };
     this.#families.set(name, family);
     return family;
+  }
+}
+
+function observe(series: Series, bounds: readonly number[], value: number): void {
+  const buckets = (series.buckets ??= { bounds, counts: bounds.map(() => 0), count: 0 });
+  series.value += value;
+  buckets.count++;
+  for (let index = 0; index < bounds.length; index++) {
+    if (value > (bounds[index] ?? Infinity)) continue;
+    buckets.counts[index] = (buckets.counts[index] ?? 0) + 1;
+    return;
   }
 }
 

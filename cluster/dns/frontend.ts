@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Takes the packets of one port to the server block whose zone fits best, answers what was asked before from ready
+// answers, and bounds what packets that cannot be read are answered with. Silent on what is not a query.
+
+import { AnswerCache } from './answer-cache.ts';
+import { dnsMetrics, packetObserver } from './dns-metrics.ts';
+import { addressPlaces, shuffleAddresses } from './load-balance.ts';
+import { logLine } from './query-log.ts';
+import { resolve } from './resolver.ts';
+import { encodeReply, parseQuery, rcodes, recordTypes } from './wire.ts';
+import type { Ready } from './answer-cache.ts';
+import type { PacketKind, PacketObserver } from './dns-metrics.ts';
+import type { Outcome, ResolverDependencies, Transport } from './resolver.ts';
+import type { ReplyCache } from './reply-cache.ts';
+import type { Query } from './wire.ts';
+
+/** A server block at work. */
+export interface Server {
+  readonly resolver: ResolverDependencies;
+  /** Counts up when cluster state changes. */
+  readonly generation: () => number;
+  /** A query that leads back here; undefined once nobody waits for it. */
+  readonly loopProbe: { readonly name: string; readonly returned: () => void } | undefined;
+}
+
+export interface FrontendOptions {
+  /** `dns://:53`, for metrics. */
+  readonly label: string;
+  readonly log: {
+    info(line: string): void;
+    error(message: string, error: unknown, fields: Readonly<Record<string, unknown>>): void;
+  };
+}
+
+interface Source {
+  readonly address: string;
+  readonly port: number;
+  readonly transport: Transport;
+}
+
+/** Refusals of packets that are not proper queries, per second: enough to debug a client, too few to disturb anybody. */
+const refusalsPerSecond = 200;
+
+export class Frontend {
+  readonly #options: FrontendOptions;
+  #routes: ReadonlyMap<string, Server> = new Map();
+  #generation: () => number = () => 0;
+  #ready = { udp: new AnswerCache(), tcp: new AnswerCache() };
+  #refusals = { second: 0, count: 0 };
+
+  constructor(options: FrontendOptions) {
+    this.#options = options;
+  }
+
+  /** Replaces the server blocks, by zone. */
+  use(routes: ReadonlyMap<string, Server>): void {
+    const servers = [...new Set(routes.values())];
+    this.#routes = routes;
+    this.#generation = servers[0]?.generation ?? (() => 0);
+    this.#ready = { udp: new AnswerCache(), tcp: new AnswerCache() };
+  }
+
+  /** The bytes to send back; undefined: nothing is sent. */
+  handle(packet: Buffer, source: Source): Buffer | undefined | Promise<Buffer | undefined> {
+    const began = performance.now();
+    try {
+      const ready = this.#ready[source.transport].answer(packet, this.#generation(), began);
+      return ready ?? this.#workOut(packet, source, began);
+    } catch (error) {
+      dnsMetrics.panics.add();
+      this.#options.log.error('a query could not be handled', error, { packet: packet.toString('base64') });
+      return undefined;
+    }
+  }
+
+  #workOut(packet: Buffer, source: Source, began: number): Buffer | undefined | Promise<Buffer | undefined> {
+    const parsed = parseQuery(packet);
+    if (!parsed.ok) return this.#refuse(packet, parsed.reply, { source, began });
+    const { query } = parsed;
+    const route = this.#routeOf(query.name);
+    if (route === undefined) {
+      const refused = { authoritative: false, recursionAvailable: false, answers: [], authority: [], additional: [] };
+      const reply = encodeReply(query, { rcode: 'REFUSED', ...refused }, 512);
+      this.#observe({ zone: 'dropped', source, type: query.type, rcode: rcodes.REFUSED, plugin: '' })(
+        (performance.now() - began) / 1000,
+        packet.length,
+        reply.length,
+      );
+      return reply;
+    }
+    const { server } = route;
+    if (server.loopProbe?.name === query.name && query.type === recordTypes.HINFO) server.loopProbe.returned();
+    const asked: Asked = {
+      packet,
+      source,
+      began,
+      zone: route.zone,
+      generation: this.#generation(),
+      ready: this.#ready,
+    };
+    const outcome = resolve(query, source, server.resolver);
+    return outcome instanceof Promise
+      ? outcome.then((later) => this.#finish(query, later, server, asked))
+      : this.#finish(query, outcome, server, asked);
+  }
+
+  #finish(query: Query, outcome: Outcome, { resolver }: Server, asked: Asked): Buffer | undefined {
+    const { packet, source, began } = asked;
+    const { config } = resolver;
+    const { reply, rcode, plugin, holds } = outcome;
+    if (reply === undefined) return undefined;
+    const used = this.#observe({ zone: `${asked.zone}.`, source, type: query.type, rcode, plugin });
+    const seconds = (performance.now() - began) / 1000;
+    used(seconds, packet.length, reply.length);
+    if (plugin === 'autopath') dnsMetrics.autopath.add(1, { server: this.#options.label });
+    const addresses = config.shuffle ? addressPlaces(reply, query.type) : undefined;
+    if (config.log !== undefined) {
+      const { address, port, transport } = source;
+      const client = { address, port, transport };
+      const line = logLine(config.log, { query, reply, rcode, client, queryLength: packet.length, seconds });
+      if (line !== undefined) this.#options.log.info(line);
+    } else if (holds !== undefined && config.hosts?.file === undefined) {
+      const made = madeOf(holds, asked.generation, resolver.forwarding.cache);
+      // After a reload `asked.ready` is the old one, which nobody reads any more.
+      if (made !== undefined) {
+        asked.ready[source.transport].put(packet, { reply: Buffer.from(reply), addresses, used, ...made });
+      }
+    }
+    if (addresses !== undefined) shuffleAddresses(reply, addresses);
+    return reply;
+  }
+
+  /** The block with the longest zone that the name is in. */
+  #routeOf(name: string): { readonly zone: string; readonly server: Server } | undefined {
+    let zone = name;
+    for (;;) {
+      const server = this.#routes.get(zone);
+      if (server !== undefined) return { zone, server };
+      if (zone === '') return undefined;
+      const dot = zone.indexOf('.');
+      zone = dot < 0 ? '' : zone.slice(dot + 1);
+    }
+  }
+
+  #refuse(
+    packet: Buffer,
+    reply: Buffer | undefined,
+    { source, began }: { readonly source: Source; readonly began: number },
+  ): Buffer | undefined {
+    const second = Math.floor(began / 1000);
+    if (this.#refusals.second !== second) this.#refusals = { second, count: 0 };
+    const sent = reply !== undefined && this.#refusals.count < refusalsPerSecond ? reply : undefined;
+    if (sent !== undefined) this.#refusals.count++;
+    const rcode = reply === undefined ? rcodes.NOERROR : reply.readUInt16BE(2) & 0x0f;
+    const observe = this.#observe({ zone: 'dropped', source, type: undefined, rcode, plugin: '' });
+    observe((performance.now() - began) / 1000, packet.length, sent?.length ?? 0);
+    return sent;
+  }
+
+  #observe({
+    source,
+    ...kind
+  }: Omit<PacketKind, 'server' | 'transport' | 'ipv6'> & { readonly source: Source }): PacketObserver {
+    const { address, transport } = source;
+    return packetObserver({ ...kind, server: this.#options.label, transport, ipv6: !address.includes('.') });
+  }
+}
+
+function madeOf(
+  holds: NonNullable<Outcome['holds']>,
+  generation: number,
+  cache: ReplyCache | undefined,
+): Pick<Ready, 'source' | 'age'> | undefined {
+  if (holds === 'cluster') return { source: { generation }, age: 0 };
+  if (cache === undefined) return undefined;
+  return { source: { entry: holds, cache }, age: Math.floor((Date.now() - holds.storedAt) / 1000) };
+}
+
+interface Asked {
+  readonly packet: Buffer;
+  readonly source: Source;
+  readonly began: number;
+  readonly zone: string;
+  /** From before the answer was made: a change meanwhile makes it old. */
+  readonly generation: number;
+  readonly ready: { readonly udp: AnswerCache; readonly tcp: AnswerCache };
+}
