@@ -56,7 +56,12 @@ function stream(attempt: Attempt, address: string, deadline: AbortSignal): Promi
     let text = '';
     let connected = false;
     let localPort: number | undefined;
-    const socket = connect({ host: address, port: attempt.port, allowHalfOpen: true });
+    const socket = connect({
+      host: address,
+      port: attempt.port,
+      allowHalfOpen: true,
+      ...(attempt.localPort === undefined ? {} : { localPort: attempt.localPort }),
+    });
     const finish = (ending: Ending): void => {
       deadline.removeEventListener('abort', onDeadline);
       socket.destroy();
@@ -127,6 +132,7 @@ function udp(attempt: Attempt, address: string): Promise<Ending> {
       resolve(ending);
     };
     socket.once('error', (error) => finish({ outcome: outcomeOf(error), error: describe(error) }));
+    if (attempt.localPort !== undefined) socket.bind(attempt.localPort);
     // A connected socket is told of ICMP errors.
     socket.connect(attempt.port, address, () => {
       const { port } = socket.address();

@@ -28,6 +28,8 @@ export interface Attempt {
   readonly host: string;
   readonly port: number;
   readonly timeoutMs: number;
+  /** Source port; absent: any. */
+  readonly localPort?: number;
   /** For http: path (default `/`) and Host header. */
   readonly path?: string;
   readonly hostHeader?: string;
