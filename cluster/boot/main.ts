@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { faultCommand, faultUsage } from '../faults/commands.ts';
 import { enterNode } from '../machines/enter.ts';
 import { stopNode } from '../machines/node.ts';
 import { isAlive } from '../machines/processes.ts';
@@ -57,6 +58,7 @@ const usage = `plumb cluster COMMAND [flags]
               image load            the project's images into the nodes of the cluster, if they have changed
   doctor      what this machine lacks, with remedies (--json)
   restart     restart [NODE] COMPONENT: bundle it again from its sources and start it anew, on every node unless one is named
+  ${faultUsage}
   command     command COMPONENT: how a component is started, without its flags, as JSON; for running one without a cluster
 
 Every command takes --name NAME (${defaultName}).
@@ -84,6 +86,7 @@ const options = {
   insecure: { type: 'boolean', default: false },
   follow: { type: 'boolean', short: 'f', default: false },
   tail: { type: 'string', default: '100' },
+  answer: { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
@@ -199,6 +202,13 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
     else if (action === 'load')
       process.stdout.write(`${(await loadImages(requireState(values.name))) || 'nothing has changed'}\n`);
     else throw new UsageError('image: say "image build -o FILE", "image push REFERENCE" or "image load"');
+    return 0;
+  },
+  async fault(values, rest) {
+    const { json, answer } = values;
+    const said = await faultCommand(rest, { json, answer, state: () => requireState(values.name) });
+    if (said === undefined) throw new UsageError('fault: say "fault list", "workload", "inject ID" or "heal [ID]"');
+    process.stdout.write(said);
     return 0;
   },
   async command(_, [component]) {
@@ -374,6 +384,10 @@ function lanPrefix(text: string): string {
   return match[1];
 }
 
+// Whoever reads our output may have read enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+});
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
