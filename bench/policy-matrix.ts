@@ -48,6 +48,12 @@ export const policyMatrix: Benchmark = {
   },
 };
 
+/** A cell between two pods of the table. */
+interface PairCell extends Cell {
+  readonly source: ProbePod;
+  readonly destination: ProbePod;
+}
+
 interface World {
   readonly pods: readonly ProbePod[];
   /** Closes namespace x for everybody else. */
@@ -143,9 +149,9 @@ async function measure(bench: Bench, table: Table): Promise<void> {
   const { title, pods, blocked } = table;
   const cells = pods.flatMap((source) =>
     pods.flatMap((destination) =>
-      ports.map((port): Cell => {
+      ports.map((port): PairCell => {
         const timeoutMs = blocked(source, destination) ? silenceMs : answerMs;
-        return { source, destination, ...port, timeoutMs };
+        return { source, destination, receiver: destination, host: destination.ip, ...port, timeoutMs };
       }),
     ),
   );
@@ -173,7 +179,7 @@ async function measure(bench: Bench, table: Table): Promise<void> {
 }
 
 /** A policy needs a moment to reach the nodes, which is not what is measured here. */
-async function settle(bench: Bench, table: Table, cells: readonly Cell[]): Promise<void> {
+async function settle(bench: Bench, table: Table, cells: readonly PairCell[]): Promise<void> {
   const deadline = performance.now() + 15_000;
   for (;;) {
     bench.signal.throwIfAborted();
@@ -183,7 +189,7 @@ async function settle(bench: Bench, table: Table, cells: readonly Cell[]): Promi
   }
 }
 
-function requireRight(table: Table, results: readonly CellResult[]): void {
+function requireRight(table: Table, results: readonly CellResult<PairCell>[]): void {
   const [first] = wrong(table, results);
   if (first === undefined) return;
   const { source, destination, protocol, port } = first.cell;
@@ -193,14 +199,14 @@ function requireRight(table: Table, results: readonly CellResult[]): void {
   );
 }
 
-function wrong({ blocked }: Table, results: readonly CellResult[]): CellResult[] {
+function wrong({ blocked }: Table, results: readonly CellResult<PairCell>[]): CellResult<PairCell>[] {
   return results.filter(({ cell, result }) => {
     const open = !blocked(cell.source, cell.destination);
     return open !== (result.outcome === 'allowed');
   });
 }
 
-async function execCell({ title, blocked }: Table, { source, destination, port }: Cell): Promise<void> {
+async function execCell({ title, blocked }: Table, { source, destination, port }: PairCell): Promise<void> {
   const open = !blocked(source, destination);
   const seconds = String(Math.ceil((open ? answerMs : silenceMs) / 1000));
   // Standard input is at its end at once, so that a connection that was made ends at once too.

@@ -44,8 +44,11 @@ export const areas = [
 ] as const;
 export type Area = (typeof areas)[number];
 
-/** `quick`: under a minute, proves that the cluster works. `network`: everything about the data path. `full`: everything. */
-export const modes = ['quick', 'network', 'full'] as const;
+/**
+ * `quick`: under a minute, proves that the cluster works. `network`: the data path. `policy`: every generated policy case. `full`: everything,
+ * but of the generated policy cases only those that are in `network` as well.
+ */
+export const modes = ['quick', 'network', 'policy', 'full'] as const;
 export type Mode = (typeof modes)[number];
 
 /**
@@ -60,6 +63,7 @@ export const needs = {
   'default-storage-class': 'a StorageClass marked as default',
   'volume-expansion': 'a default StorageClass with allowVolumeExpansion',
   'network-policy': 'a network plugin that enforces NetworkPolicy (found out by a probe, not by its name)',
+  'cluster-network-policy': 'an API server that serves ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2',
   'ingress-controller': 'an IngressClass with a controller',
   'load-balancer': 'Services of type LoadBalancer get an address',
   'metrics-api': 'the aggregated API metrics.k8s.io',
@@ -80,9 +84,11 @@ export interface CaseMetadata {
   readonly description: string;
   /** Rows of the requirement documents that this case exercises, such as `001-10.3`. */
   readonly requirements: readonly string[];
-  /** Modes that include the case. `full` is implied. */
+  /** Modes that include the case. `full` is implied by every one but `policy`. */
   readonly modes: readonly Mode[];
   readonly needs?: readonly Need[];
+  /** Words that `--focus` finds as `#word`. */
+  readonly tags?: readonly string[];
   /** Runs with nothing beside it: it kills, cordons, drains, fills or restarts something that others count on. Default false. */
   readonly serial?: boolean;
   /** Named things of which only one case may use each at a time, such as `default-storage-class`. Cheaper than `serial`. */
@@ -112,6 +118,29 @@ export function defineCase(metadata: CaseMetadata, run: (t: CaseContext) => Prom
 
 export function isCase(value: unknown): value is Case {
   return typeof value === 'object' && value !== null && caseBrand in value;
+}
+
+/** What the command line says about cases that are made on request. */
+export interface CaseParameters {
+  /** First seed of random cases. */
+  readonly seed: number;
+  /** How many random cases are made. */
+  readonly random: number;
+}
+
+/** Cases that are made when a run asks for them. Exported by a case file, like a case. */
+export interface CaseSource {
+  readonly make: (parameters: CaseParameters) => readonly Case[];
+}
+
+const sourceBrand: unique symbol = Symbol('plumbline.case-source');
+
+export function caseSource(make: CaseSource['make']): CaseSource {
+  return Object.freeze({ make, [sourceBrand]: true });
+}
+
+export function isCaseSource(value: unknown): value is CaseSource {
+  return typeof value === 'object' && value !== null && sourceBrand in value;
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -168,6 +197,12 @@ export interface CaseContext {
 
   /** Measured figure shown in the reports, such as `{ name: 'wal-fsync-p99', value: 4.1, unit: 'ms' }`. */
   measure(figure: Figure): void;
+
+  /**
+   * Something was wrong and came right without a change of the cluster, such as a cell of a table that was open, then closed, then open. The
+   * case may go on and pass; it is counted, shown, and can fail the run (`--flake-budget`).
+   */
+  flake(what: string): void;
 
   /** Runs when, and only when, the body has failed, before teardown: the place to look again and `attach`. Latest first; each has 60 s. */
   onFailure(hook: (error: Error) => Promise<void>): void;

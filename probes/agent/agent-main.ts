@@ -13,6 +13,7 @@ import { keepNamespace } from '../node-session/keeper-main.ts';
 import { serveSession } from '../node-session/session-main.ts';
 import { runAttempts } from './attempts.ts';
 import { Listeners } from './listeners.ts';
+import { Streams } from './streams.ts';
 import {
   controlPort,
   protocolVersion,
@@ -24,6 +25,7 @@ import {
 } from './protocol.ts';
 
 const listeners = new Listeners();
+const streams = new Streams();
 
 type Handlers = { [Name in OperationName]: (input: Operations[Name]['in']) => Promise<Operations[Name]['out']> };
 
@@ -39,6 +41,13 @@ const handlers: Handlers = {
   },
   attempt: async ({ attempts, concurrency }) => ({ results: await runAttempts(attempts, concurrency) }),
   receipts: async ({ nonces }) => ({ receipts: listeners.receipts(nonces) }),
+  'stream-start': async ({ stream, targets }) => {
+    streams.start(stream, targets);
+    return {};
+  },
+  'stream-stop': async ({ stream }) => ({ outcomes: streams.stop(stream) }),
+  'stream-receipts': async ({ stream }) => ({ receipts: listeners.receiptsOfStream(stream) }),
+  clock: async () => ({ now: performance.timeOrigin + performance.now() }),
   dns: async ({ questions }) => ({ results: await Promise.all(questions.map(askDns)) }),
   resolve: async ({ name, family }) => {
     try {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The agent as a client: single attempts over TCP, UDP and HTTP, each ending in exactly one outcome, and batches of them. */
 import { createSocket } from 'node:dgram';
-import { lookup } from 'node:dns/promises';
+import { lookup, Resolver } from 'node:dns/promises';
 import { connect, isIP } from 'node:net';
 import type { Attempt, AttemptOutcome, AttemptResult, ServerIdentity } from './protocol.ts';
 
@@ -35,7 +35,7 @@ export async function runAttempt(attempt: Attempt): Promise<AttemptResult> {
   });
   let address: string;
   try {
-    address = await resolveHost(attempt.host, deadline);
+    address = await resolveHost(attempt, deadline);
   } catch (error) {
     return finish({ outcome: 'name-error', error: describe(error) });
   }
@@ -43,8 +43,16 @@ export async function runAttempt(attempt: Attempt): Promise<AttemptResult> {
   return finish(await ending, address);
 }
 
-async function resolveHost(host: string, deadline: AbortSignal): Promise<string> {
+async function resolveHost({ host, family, timeoutMs }: Attempt, deadline: AbortSignal): Promise<string> {
   if (isIP(host) !== 0) return host;
+  if (family !== undefined) {
+    // getaddrinfo would hold one of few threads for seconds where DNS does not answer.
+    const resolver = new Resolver({ timeout: Math.max(100, Math.floor(timeoutMs / 2)), tries: 2 });
+    deadline.addEventListener('abort', () => resolver.cancel(), { once: true });
+    const [address] = await (family === 4 ? resolver.resolve4(host) : resolver.resolve6(host));
+    if (address === undefined) throw new Error(`${host} has no IPv${family} address`);
+    return address;
+  }
   const expired = new Promise<never>((_resolve, reject) => {
     deadline.addEventListener('abort', () => reject(new Error('name resolution took longer than the time-out')));
   });

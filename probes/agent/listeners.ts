@@ -4,9 +4,9 @@
  * that keep a receipt of each request, so that a lost request and a lost reply can be told apart.
  */
 import { createSocket } from 'node:dgram';
-import { createServer, type Socket } from 'node:net';
+import { createServer, isIPv4, type Socket } from 'node:net';
 import { hostname } from 'node:os';
-import type { Listen, Protocol, Receipt, ServerIdentity } from './protocol.ts';
+import { keepMark, type Listen, type Protocol, type Receipt, type ServerIdentity } from './protocol.ts';
 
 /** Receipts are kept for the newest requests only. */
 const receiptsMax = 50_000;
@@ -20,7 +20,16 @@ interface Listener {
 
 export class Listeners {
   readonly #open = new Map<string, Listener>();
+  readonly #holdsProcess: boolean;
   readonly #receipts = new Map<string, Receipt>();
+
+  constructor(
+    options: {
+      /** False: an open port alone keeps the process from ending no longer. */ readonly holdsProcess?: boolean;
+    } = {},
+  ) {
+    this.#holdsProcess = options.holdsProcess ?? true;
+  }
 
   /** Opens what is not open yet. Rejects, with the address and the reason, if a port cannot be had; the others stay. */
   async open(wanted: readonly Listen[]): Promise<void> {
@@ -48,6 +57,10 @@ export class Listeners {
     return nonces.map((nonce) => this.#receipts.get(nonce)).filter((receipt) => receipt !== undefined);
   }
 
+  receiptsOfStream(stream: string): Receipt[] {
+    return [...this.#receipts.values()].filter(({ nonce }) => nonce.startsWith(`${stream}-`));
+  }
+
   #note(receipt: Receipt): void {
     this.#receipts.set(receipt.nonce, receipt);
     if (this.#receipts.size <= receiptsMax) return;
@@ -59,9 +72,10 @@ export class Listeners {
 
   #tcp(listen: Listen): Promise<Listener> {
     const server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket, listen.port));
+    if (!this.#holdsProcess) server.unref();
     return new Promise((resolve, reject) => {
       server.once('error', (error) => reject(new Error(`cannot listen on tcp/${listen.port}: ${error.message}`)));
-      server.listen({ port: listen.port, host: '::', backlog: 1024 }, () => {
+      server.listen({ port: listen.port, host: listen.address ?? '::', backlog: 1024 }, () => {
         resolve({ listen, close: () => server.close() });
       });
     });
@@ -79,21 +93,32 @@ export class Listeners {
         socket.destroy();
         return;
       }
-      const isHttp = /^(GET|HEAD|POST) /.test(text);
-      const end = text.indexOf(isHttp ? '\r\n\r\n' : '\n');
-      if (end === -1) return;
-      const request = text.slice(0, end);
-      text = '';
-      const identity = identityFor(socket.remoteAddress ?? '', socket.remotePort ?? 0);
-      const nonce = (isHttp ? /[?&]nonce=([a-z0-9-]+)/.exec(request)?.[1] : /^([a-z0-9-]+)/.exec(request)?.[1]) ?? '';
-      const protocol: Protocol = isHttp ? 'http' : 'tcp';
-      if (nonce !== '') this.#note({ nonce, protocol, port, clientAddress: identity.clientAddress, at: Date.now() });
-      socket.end(isHttp ? httpAnswer(request, identity) : `${nonce} ${JSON.stringify(identity)}\n`);
+      for (let rest = this.#answer(socket, text, port); rest !== undefined; rest = this.#answer(socket, text, port))
+        text = rest;
     });
   }
 
+  /** Answers the first request of `text`, and returns what follows it; undefined: it is not whole yet, or there is no more to answer. */
+  #answer(socket: Socket, text: string, port: number): string | undefined {
+    const isHttp = /^(GET|HEAD|POST) /.test(text);
+    const end = text.indexOf(isHttp ? '\r\n\r\n' : '\n');
+    if (end === -1 || socket.writableEnded) return undefined;
+    const request = text.slice(0, end);
+    const identity = identityFor(socket.remoteAddress ?? '', socket.remotePort ?? 0);
+    const nonce = (isHttp ? /[?&]nonce=([a-z0-9-]+)/.exec(request)?.[1] : /^([a-z0-9-]+)/.exec(request)?.[1]) ?? '';
+    const protocol: Protocol = isHttp ? 'http' : 'tcp';
+    if (nonce !== '') this.#note({ nonce, protocol, port, clientAddress: identity.clientAddress, at: Date.now() });
+    const answer = isHttp ? httpAnswer(request, identity) : `${nonce} ${JSON.stringify(identity)}\n`;
+    // A client that keeps its connection says so with every request.
+    if (!isHttp && request.endsWith(keepMark)) socket.write(answer);
+    else socket.end(answer);
+    return text.slice(end + (isHttp ? 4 : 1));
+  }
+
   #udp(listen: Listen): Promise<Listener> {
-    const socket = createSocket({ type: 'udp6', ipv6Only: false });
+    const { address = '::' } = listen;
+    const socket = createSocket({ type: isIPv4(address) ? 'udp4' : 'udp6', ipv6Only: false });
+    if (!this.#holdsProcess) socket.unref();
     socket.on('message', (message, remote) => {
       const nonce = /^([a-z0-9-]+)/.exec(message.toString('latin1'))?.[1];
       // Anything else is not ours; answering it could make two agents talk for ever.
@@ -110,7 +135,7 @@ export class Listeners {
     });
     return new Promise((resolve, reject) => {
       socket.once('error', (error) => reject(new Error(`cannot listen on udp/${listen.port}: ${error.message}`)));
-      socket.bind(listen.port, '::', () => {
+      socket.bind(listen.port, address, () => {
         socket.on('error', () => undefined);
         resolve({ listen, close: () => socket.close() });
       });
@@ -131,6 +156,6 @@ function httpAnswer(request: string, identity: ServerIdentity): string {
   return `${head.join('\r\n')}\r\n\r\n${request.startsWith('HEAD') ? '' : body}`;
 }
 
-function keyOf({ protocol, port }: Listen): string {
-  return `${protocol}/${port}`;
+function keyOf({ protocol, port, address = '::' }: Listen): string {
+  return `${protocol}/${port}/${address}`;
 }

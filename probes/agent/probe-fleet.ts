@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { CoreV1Api, NetworkingV1Api, type KubeConfig, type V1Pod } from '@kubernetes/client-node';
 import { recordFailingFlow } from '../capture/failing-flow.ts';
-import { AgentHost, ProbeError } from './agent-host.ts';
+import { AgentHost, ProbeError, type RequestOptions } from './agent-host.ts';
 import { execInPod } from './exec-in-pod.ts';
 import {
   controlCommand,
@@ -17,7 +17,7 @@ import {
   stdioCommand,
   type PodOptions,
 } from './pod-manifests.ts';
-import type { Attach, AttemptRequest, MadeAttempt, NodeProbe, Prober, ProbePod } from './prober.ts';
+import type { Attach, AttemptRequest, MadeAttempt, NodeProbe, Prober, ProbePod, Receiver } from './prober.ts';
 import type { Attempt, AttemptResult, Listen } from './protocol.ts';
 
 export interface ProbeFleetOptions {
@@ -79,6 +79,8 @@ export interface CaseProbes {
 export interface SharedWorld {
   /** Names the world; the first definition wins. */
   readonly key: string;
+  /** Pod Security level of its namespaces. Default `restricted`. */
+  readonly podSecurity?: 'restricted' | 'privileged';
   readonly pods: readonly (Omit<StartPodOptions, 'namespace'> & {
     /** Pods of one purpose share a namespace. */
     readonly purpose: string;
@@ -93,6 +95,8 @@ const attemptTimeoutMs = 2_000;
 const startTimeoutMs = 60_000;
 const agentTimeoutMs = 15_000;
 const concurrencyDefault = 32;
+/** The quickest of this many answers says how clocks differ. */
+const clockQuestions = 5;
 
 export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
   const { kubeConfig, image, signal } = options;
@@ -118,7 +122,10 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
     const host = hostFor(namespace, name, stdioCommand);
     await host.connect({ timeoutMs: agentTimeoutMs, signal });
     options.log(`node probe ${namespace}/${name} runs on ${node}`);
-    return prober({ kubeConfig, host, pod, signal, description: `node ${node}`, note: ignoreAttempt });
+    return {
+      ...prober({ kubeConfig, host, pod, signal, description: `node ${node}`, note: ignoreAttempt }),
+      ...receiver(host, { timeoutMs: agentTimeoutMs, signal }),
+    };
   };
 
   const nodeProbe = (node: string): Promise<NodeProbe> => {
@@ -135,7 +142,7 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
   const startWorld = async (world: SharedWorld): Promise<ProbePod[]> => {
     const purposes = [...new Set(world.pods.map(({ purpose }) => purpose))];
     const names = await Promise.all(
-      purposes.map((purpose) => options.namespace(`${world.key}-${purpose}`, 'restricted')),
+      purposes.map((purpose) => options.namespace(`${world.key}-${purpose}`, world.podSecurity ?? 'restricted')),
     );
     return Promise.all(
       world.pods.map(({ purpose, ...wanted }) =>
@@ -326,9 +333,36 @@ function podProber(input: ProberInput): ProbePod {
     ip: pod.status?.podIP ?? '',
     ips: (pod.status?.podIPs ?? []).map(({ ip }) => ip),
     labels: pod.metadata?.labels ?? {},
+    ...receiver(host, options),
+    stream: async (targets) => {
+      const stream = newNonce();
+      await host.request('stream-start', { stream, targets }, options);
+      return {
+        name: stream,
+        stop: async () => (await host.request('stream-stop', { stream }, options)).outcomes,
+      };
+    },
+    clockOffset: async () => {
+      let best = { aheadMs: 0, uncertainMs: Infinity };
+      for (let turn = 0; turn < clockQuestions; turn++) {
+        const asked = performance.now();
+        const { now } = await host.request('clock', {}, options);
+        const answered = performance.now();
+        const uncertainMs = (answered - asked) / 2;
+        const aheadMs = now - (performance.timeOrigin + (asked + answered) / 2);
+        if (uncertainMs < best.uncertainMs) best = { aheadMs, uncertainMs };
+      }
+      return best;
+    },
+  };
+}
+
+function receiver(host: AgentHost, options: RequestOptions): Receiver {
+  return {
     listen: async (listen) => void (await host.request('listen', { listen }, options)),
     unlisten: async (listen) => void (await host.request('unlisten', { listen }, options)),
     receipts: async (nonces) => (await host.request('receipts', { nonces }, options)).receipts,
+    receiptsOfStream: async (stream) => (await host.request('stream-receipts', { stream }, options)).receipts,
   };
 }
 

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What probes can do, as cases and evidence see them. */
-import type { Attempt, AttemptResult, DnsQuestion, DnsResult, Listen, Receipt } from './protocol.ts';
+import type {
+  Attempt,
+  AttemptResult,
+  DnsQuestion,
+  DnsResult,
+  Listen,
+  Receipt,
+  StreamOutcome,
+  StreamTarget,
+} from './protocol.ts';
 
 /** An attempt as a case asks for it; the rest is filled in. */
 export type AttemptRequest = Omit<Attempt, 'nonce' | 'timeoutMs'> & { readonly timeoutMs?: number };
@@ -35,19 +44,35 @@ export interface ExecOutcome {
   readonly exitCode: number;
 }
 
-export interface ProbePod extends Prober {
+/** Answers on ports, and remembers what arrived. */
+export interface Receiver {
+  listen(ports: readonly Listen[]): Promise<void>;
+  unlisten(ports: readonly Listen[]): Promise<void>;
+  /** Which of these requests arrived here. */
+  receipts(nonces: readonly string[]): Promise<readonly Receipt[]>;
+  /** Everything of that stream that arrived here. */
+  receiptsOfStream(stream: string): Promise<readonly Receipt[]>;
+}
+
+export interface ProbePod extends Prober, Receiver {
   readonly name: string;
   readonly namespace: string;
   readonly ip: string;
   readonly ips: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
-  listen(ports: readonly Listen[]): Promise<void>;
-  unlisten(ports: readonly Listen[]): Promise<void>;
-  /** Which of these requests arrived here. */
-  receipts(nonces: readonly string[]): Promise<readonly Receipt[]>;
+  /** Sends numbered probes to all targets until `stop`, which resolves to what became of them. */
+  stream(targets: readonly StreamTarget[]): Promise<ProbeStream>;
+  /** How far the pod's clock is ahead of ours, in milliseconds, and how far that may be off. */
+  clockOffset(): Promise<{ readonly aheadMs: number; readonly uncertainMs: number }>;
 }
 
-export type NodeProbe = Prober;
+export interface ProbeStream {
+  /** Front of the nonces of its probes: `<name>-<index of the target>-<number of the probe>`. */
+  readonly name: string;
+  stop(): Promise<readonly StreamOutcome[]>;
+}
+
+export type NodeProbe = Prober & Receiver;
 
 /** An attempt that was made, by whom; the newest failed one is what the failure hook looks at again. */
 export interface MadeAttempt {

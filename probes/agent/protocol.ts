@@ -9,6 +9,9 @@ export const protocolVersion = 1;
 /** The agent's control port, on the pod's own loopback, so that no policy and no network plugin can stand in the way. */
 export const controlPort = 10099;
 
+/** Ends a TCP request of a client that wants its connection kept for the next one. */
+export const keepMark = ' keep';
+
 export type Protocol = 'tcp' | 'udp' | 'http';
 
 /**
@@ -28,6 +31,8 @@ export interface Attempt {
   readonly host: string;
   readonly port: number;
   readonly timeoutMs: number;
+  /** For a name: ask DNS itself for addresses of this family, within the time-out; absent: resolve it as programs do. */
+  readonly family?: 4 | 6;
   /** Source port; absent: any. */
   readonly localPort?: number;
   /** For http: path (default `/`) and Host header. */
@@ -72,6 +77,29 @@ export interface Receipt {
 export interface Listen {
   readonly protocol: 'tcp' | 'udp';
   readonly port: number;
+  /**
+   * Default: every address. Where a host has several, a UDP answer from a socket of every address may leave with another one than was
+   * asked, and be taken for a stranger's.
+   */
+  readonly address?: string;
+}
+
+/** Numbered probes, one after the other at an even pace, until they are stopped. */
+export interface StreamTarget {
+  readonly protocol: 'tcp' | 'udp';
+  readonly host: string;
+  readonly port: number;
+  readonly intervalMs: number;
+  /** One connection, or one UDP socket, for all probes; otherwise each has its own, so that no firewall knows the flow already. */
+  readonly kept: boolean;
+}
+
+/** What became of the probes of one target, in the order in which they were sent. */
+export interface StreamOutcome {
+  /** Milliseconds since the epoch, by the pod's clock. */
+  readonly sentAt: readonly number[];
+  /** Milliseconds until the answer; -1: none came. */
+  readonly latencyMs: readonly number[];
 }
 
 export interface DnsQuestion {
@@ -115,6 +143,13 @@ export interface Operations {
   unlisten: { in: { listen: readonly Listen[] }; out: { listening: readonly Listen[] } };
   attempt: { in: { attempts: readonly Attempt[]; concurrency: number }; out: { results: readonly AttemptResult[] } };
   receipts: { in: { nonces: readonly string[] }; out: { receipts: readonly Receipt[] } };
+  /** Starts a stream; its probes carry the nonces `<stream>-<index of the target>-<number of the probe>`. */
+  'stream-start': { in: { stream: string; targets: readonly StreamTarget[] }; out: Record<string, never> };
+  'stream-stop': { in: { stream: string }; out: { outcomes: readonly StreamOutcome[] } };
+  /** Everything of that stream that arrived here. */
+  'stream-receipts': { in: { stream: string }; out: { receipts: readonly Receipt[] } };
+  /** Milliseconds since the epoch, by the pod's clock. */
+  clock: { in: Record<string, never>; out: { now: number } };
   dns: { in: { questions: readonly DnsQuestion[] }; out: { results: readonly DnsResult[] } };
   /** Resolves as programs do: getaddrinfo, with search list and ndots. */
   resolve: { in: { name: string; family: 0 | 4 | 6 }; out: { addresses: readonly string[]; error?: string } };

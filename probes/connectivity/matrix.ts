@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * Probes many cells at once: one batch per source pod, all sources side by side, and afterwards the servers' receipts for what was not
+ * Probes many cells at once: one batch per source, all sources side by side, and afterwards the servers' receipts for what was not
  * answered. Observes; whether a cell should have been open is decided elsewhere.
  */
-import type { ProbePod } from '../agent/prober.ts';
+import type { Prober, Receiver } from '../agent/prober.ts';
 import type { AttemptResult, Protocol } from '../agent/protocol.ts';
 
 export interface Cell {
-  readonly source: ProbePod;
-  readonly destination: ProbePod;
+  readonly source: Prober;
+  /** An address, or a name. */
+  readonly host: string;
+  /** For a name: the family to ask for. */
+  readonly family?: 4 | 6;
   readonly protocol: Protocol;
   readonly port: number;
   /** How long to wait for an answer: long where one should come, short where none should. */
   readonly timeoutMs: number;
+  /** Whom to ask whether an unanswered request arrived all the same; absent where nobody can tell. */
+  readonly receiver?: Pick<Receiver, 'receipts'>;
 }
 
-export interface CellResult {
-  readonly cell: Cell;
+export interface CellResult<C extends Cell = Cell> {
+  readonly cell: C;
   readonly result: AttemptResult;
   /** For what was not answered: whether the request reached the destination all the same. */
   readonly requestArrived: boolean;
@@ -28,16 +33,20 @@ export interface MatrixOptions {
 }
 
 /** Results in the order of the cells. Errors: ProbeError when a prober breaks; then nothing is known. */
-export async function probeMatrix(cells: readonly Cell[], options: MatrixOptions): Promise<CellResult[]> {
+export async function probeMatrix<C extends Cell>(
+  cells: readonly C[],
+  options: MatrixOptions,
+): Promise<CellResult<C>[]> {
   const bySource = Map.groupBy(cells, ({ source }) => source);
-  const results = new Map<Cell, AttemptResult>();
+  const results = new Map<C, AttemptResult>();
   await Promise.all(
     [...bySource].map(async ([source, own]) => {
-      const requests = own.map(({ destination, protocol, port, timeoutMs }) => ({
+      const requests = own.map(({ host, family, protocol, port, timeoutMs }) => ({
         protocol,
         port,
-        host: destination.ip,
+        host,
         timeoutMs,
+        ...(family === undefined ? {} : { family }),
       }));
       const outcomes = await source.attempts(requests, { concurrency: options.concurrency });
       for (const [index, outcome] of outcomes.entries()) {
@@ -57,9 +66,9 @@ export async function probeMatrix(cells: readonly Cell[], options: MatrixOptions
 
 async function receiptsOfUnanswered(results: ReadonlyMap<Cell, AttemptResult>): Promise<ReadonlySet<string>> {
   const unanswered = [...results].filter(([, { outcome }]) => outcome !== 'allowed');
-  const byDestination = Map.groupBy(unanswered, ([{ destination }]) => destination);
+  const byReceiver = Map.groupBy(unanswered, ([{ receiver }]) => receiver);
   const receipts = await Promise.all(
-    [...byDestination].map(([destination, own]) => destination.receipts(own.map(([, { nonce }]) => nonce))),
+    [...byReceiver].map(([receiver, own]) => receiver?.receipts(own.map(([, { nonce }]) => nonce)) ?? []),
   );
   return new Set(receipts.flat().map(({ nonce }) => nonce));
 }

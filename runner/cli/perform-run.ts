@@ -74,6 +74,7 @@ export async function performRun(target: Target, options: RunOptions, conditions
     ...(options.skip === undefined ? {} : { skip: options.skip }),
     ...(options.rerunFailed === undefined ? {} : { rerunOf: options.rerunFailed }),
     parallel: options.parallel,
+    ...(options.flakeBudget === undefined ? {} : { flakeBudget: options.flakeBudget }),
     target: { server: target.server, context: target.context, embedded: target.embedded },
     image: options.image,
   });

@@ -17,6 +17,9 @@ export interface RunFlags {
   readonly parallel: string;
   readonly timeout?: string;
   readonly apiWait: string;
+  readonly seed: string;
+  readonly random: string;
+  readonly flakeBudget?: string;
   readonly image?: string;
   readonly output: string;
   readonly suites?: string;
@@ -40,6 +43,11 @@ export interface RunOptions {
   readonly timeoutMs: number | undefined;
   /** How long to wait for an API server that has gone away. */
   readonly apiWaitMs: number;
+  /** First seed of random cases, and how many there are. */
+  readonly seed: number;
+  readonly random: number;
+  /** `3` or `5%`. */
+  readonly flakeBudget: string | undefined;
   readonly image: string;
   readonly output: string;
   /** Folder with `<area>/*.cases.ts`. */
@@ -51,6 +59,8 @@ export interface RunOptions {
 }
 
 const parallelMax = 64;
+const seedMax = 2 ** 31;
+const randomMax = 100_000;
 const ownSuites = fileURLToPath(new URL('../../suites/', import.meta.url));
 
 export function runOptions(flags: RunFlags, toolVersion: string): RunOptions {
@@ -70,6 +80,9 @@ export function runOptions(flags: RunFlags, toolVersion: string): RunOptions {
     parallel: parseParallel(flags.parallel),
     timeoutMs: flags.timeout === undefined ? undefined : parseDuration('--timeout', flags.timeout),
     apiWaitMs: parseDuration('--api-wait', flags.apiWait),
+    seed: parseWhole('--seed', flags.seed, seedMax),
+    random: parseWhole('--random', flags.random, randomMax),
+    flakeBudget: flags.flakeBudget === undefined ? undefined : parseBudget(flags.flakeBudget),
     image: flags.image ?? `plumbline.local/probe:${toolVersion}`,
     output: flags.output,
     suites: flags.suites === undefined ? ownSuites : resolve(flags.suites),
@@ -78,6 +91,22 @@ export function runOptions(flags: RunFlags, toolVersion: string): RunOptions {
     snapshot: flags.snapshot,
     verbose: flags.verbose === true,
   };
+}
+
+function parseWhole(flag: string, text: string, most: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value > most)
+    throw new Problem(`${flag} ${text}: not a whole number from 0 to ${most}`, `Try ${flag} 100.`);
+  return value;
+}
+
+function parseBudget(text: string): string {
+  if (!/^(\d+|\d+(\.\d+)?%)$/.test(text))
+    throw new Problem(
+      `--flake-budget ${text}: neither a number of cases nor a share of them`,
+      'Write --flake-budget 3, or --flake-budget 2%.',
+    );
+  return text;
 }
 
 function parseParallel(text: string): number {

@@ -15,11 +15,18 @@ export function addCommands(program: Command, { version, finish }: CommandContex
       'the cluster (default: $KUBECONFIG, ~/.kube/config, else the embedded cluster, which is started)',
     )
     .option('--context <name>', 'context in the kubeconfig')
-    .option('--mode <mode>', 'quick (a minute), network (the data path) or full', 'full')
-    .option('--focus <regexp>', 'only cases whose id or title matches; the mode does not count then')
+    .option(
+      '--mode <mode>',
+      'quick (a minute), network (the data path), policy (every generated policy case) or full',
+      'full',
+    )
+    .option('--focus <regexp>', 'only cases whose id, title or #tag matches; the mode does not count then')
     .option('--skip <regexp>', 'not the cases whose id or title matches')
     .option('--rerun-failed <results>', 'only what failed in that run: a results directory or a Sonobuoy tarball')
     .option('--parallel <number>', 'cases at the same time', '4')
+    .option('--random <number>', 'add so many random policy cases (run them with --mode policy or --focus)', '0')
+    .option('--seed <number>', 'seed of the first random case; the following count up', '1')
+    .option('--flake-budget <budget>', 'fail the run if more cases than this (3, or 2%) needed a second try or wavered')
     .option('--timeout <duration>', 'end the run after this time, such as 30m; what is left is reported as skipped')
     .option('--api-wait <duration>', 'how long to wait for an API server that goes away during the run', '2m')
     .option('--image <reference>', 'the probe image (default: plumbline.local/probe:<version>)')
@@ -36,7 +43,7 @@ export function addCommands(program: Command, { version, finish }: CommandContex
   program
     .command('list')
     .description('list the cases (the same as: run --list)')
-    .option('--mode <mode>', 'quick, network or full', 'full')
+    .option('--mode <mode>', 'quick, network, policy or full', 'full')
     .option('--focus <regexp>', 'only cases whose id or title matches')
     .option('--skip <regexp>', 'not the cases whose id or title matches')
     .option('-v, --verbose', 'with descriptions')
@@ -44,6 +51,8 @@ export function addCommands(program: Command, { version, finish }: CommandContex
       const defaults = {
         parallel: '4',
         apiWait: '2m',
+        seed: '1',
+        random: '0',
         output: 'results',
         nodeProbes: true,
         cleanup: true,

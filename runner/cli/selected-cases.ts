@@ -9,6 +9,6 @@ import type { RunOptions } from './run-options.ts';
 /** Cases as the user selected them. Throws a Problem where the selection makes no sense. */
 export async function selectedCases(options: RunOptions): Promise<Case[]> {
   const rerun = options.rerunFailed === undefined ? undefined : failedCases(await openResults(options.rerunFailed));
-  const { mode, focus, skip } = options;
-  return selectCases(await loadCases(options.suites), { mode, focus, skip, rerun });
+  const { mode, focus, skip, seed, random } = options;
+  return selectCases(await loadCases(options.suites, { seed, random }), { mode, focus, skip, rerun });
 }

@@ -147,6 +147,7 @@ export function beginAttempt(
     },
     attach: async (evidence: Evidence) => recorder.attach(one.id, attempt.number, evidence),
     measure: (figure) => void recorder.record({ type: 'figure-measured', caseId: one.id, ...figure }),
+    flake: (what) => void recorder.record({ type: 'flake-observed', caseId: one.id, what }),
     onFailure: (hook) => void failureHooks.push(hook),
     onTeardown: (hook) => void teardownHooks.push(hook),
     log: (message) => void recorder.record({ type: 'message-logged', level: 'info', message, caseId: one.id }),

@@ -3,11 +3,11 @@
 import { globSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { isCase, type Case } from '../../suites/case.ts';
+import { isCase, isCaseSource, type Case, type CaseParameters } from '../../suites/case.ts';
 import { messageOf, Problem } from '../problem.ts';
 
 /** All cases below `folder`, by file and by order within it. A file that cannot be loaded, or two cases of one name, are a Problem. */
-export async function loadCases(folder: string): Promise<Case[]> {
+export async function loadCases(folder: string, parameters: CaseParameters): Promise<Case[]> {
   const files = globSync('**/*.cases.ts', { cwd: folder }).toSorted();
   if (files.length === 0)
     throw new Problem(
@@ -25,7 +25,8 @@ export async function loadCases(folder: string): Promise<Case[]> {
         cause: error,
       });
     }
-    for (const value of Object.values(exported).flat()) {
+    const values = Object.values(exported).map((value) => (isCaseSource(value) ? value.make(parameters) : value));
+    for (const value of values.flat()) {
       if (!isCase(value)) continue;
       if (file.split(sep)[0] !== value.area) {
         throw new Problem(

@@ -8,7 +8,7 @@ const caseTimeoutMs = 120_000;
 
 export interface Selection {
   readonly mode: Mode;
-  /** Regular expressions, tried on id and on title. */
+  /** Regular expressions, tried on id, on title, and on every tag with `#` before it. */
   readonly focus?: string | undefined;
   readonly skip?: string | undefined;
   /** Names (ids or titles) of the cases that failed in an earlier run. */
@@ -55,10 +55,7 @@ export function selectCases<C extends CaseMetadata>(cases: readonly C[], selecti
     return again.filter((one) => !matches(skip, one));
   }
   // A focus names what is wanted, so that the mode no longer limits.
-  const inMode =
-    focus === undefined
-      ? cases.filter((one) => selection.mode === 'full' || one.modes.includes(selection.mode))
-      : cases;
+  const inMode = focus === undefined ? cases.filter((one) => isInMode(one, selection.mode)) : cases;
   const selected = inMode.filter((one) => (focus === undefined || matches(focus, one)) && !matches(skip, one));
   if (selected.length === 0) {
     const what = [
@@ -107,10 +104,16 @@ export function timeoutOf(one: CaseMetadata): number {
   return one.timeoutMs ?? caseTimeoutMs;
 }
 
+function isInMode({ modes: included }: CaseMetadata, mode: Mode): boolean {
+  return mode === 'full' ? included.some((one) => one !== 'policy') : included.includes(mode);
+}
+
 function matches(expression: RegExp | undefined, one: CaseMetadata): boolean {
   return (
     expression !== undefined &&
-    (expression.test(one.id) || expression.test(one.title) || expression.test(reportedName(one)))
+    [one.id, one.title, reportedName(one), ...(one.tags ?? []).map((tag) => `#${tag}`)].some((text) =>
+      expression.test(text),
+    )
   );
 }
 

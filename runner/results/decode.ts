@@ -56,6 +56,7 @@ const required: Readonly<Record<ResultEvent['type'], Readonly<Record<string, Kin
   },
   'figure-measured': { ...identified, name: 'string', value: 'number', unit: 'string' },
   'case-retried': { ...identified, attempt: 'number', reason: 'string' },
+  'flake-observed': { ...identified, what: 'string' },
   'case-finished': {
     ...identified,
     status: caseStatuses,

@@ -42,6 +42,8 @@ export interface RunStarted {
   /** What --rerun-failed was given. */
   readonly rerunOf?: string;
   readonly parallel: number;
+  /** `3` or `5%`: how many of the cases carried out may be flaky before the run fails. Absent: any. */
+  readonly flakeBudget?: string;
   readonly target: { readonly server: string; readonly context: string; readonly embedded: boolean };
   readonly image: string;
 }
@@ -138,6 +140,14 @@ export interface CaseRetried {
   readonly reason: string;
 }
 
+/** Something was wrong in a case and came right by itself. */
+export interface FlakeObserved {
+  readonly type: 'flake-observed';
+  readonly time: string;
+  readonly caseId: string;
+  readonly what: string;
+}
+
 export interface CaseError {
   readonly name: string;
   readonly message: string;
@@ -226,6 +236,7 @@ export type ResultEvent =
   | EvidenceAttached
   | FigureMeasured
   | CaseRetried
+  | FlakeObserved
   | CaseFinished
   | MessageLogged
   | ClusterDisturbed

@@ -10,6 +10,7 @@ import type {
   ClusterObserved,
   EvidenceAttached,
   FigureMeasured,
+  FlakeObserved,
   MessageLogged,
   PreflightChecked,
   ResultEvent,
@@ -29,6 +30,7 @@ export interface CaseRecord {
   readonly evidence: EvidenceAttached[];
   readonly figures: FigureMeasured[];
   readonly retries: CaseRetried[];
+  readonly flakes: FlakeObserved[];
   readonly messages: MessageLogged[];
 }
 
@@ -103,6 +105,9 @@ function applyCaseEvent(one: CaseRecord | undefined, event: CaseEvent): void {
     case 'case-retried':
       one.retries.push(event);
       return;
+    case 'flake-observed':
+      one.flakes.push(event);
+      return;
     case 'step-finished':
       one.steps.push(event);
       return;
@@ -116,7 +121,7 @@ function applyCaseEvent(one: CaseRecord | undefined, event: CaseEvent): void {
 }
 
 function newCase(description: CaseDescription): CaseRecord {
-  return { description, steps: [], evidence: [], figures: [], retries: [], messages: [] };
+  return { description, steps: [], evidence: [], figures: [], retries: [], flakes: [], messages: [] };
 }
 
 export type Counts = Readonly<Record<CaseStatus | 'total' | 'unfinished', number>>;
@@ -130,6 +135,29 @@ export function countCases(cases: Iterable<CaseRecord>): Counts {
   return counts;
 }
 
+/** Needed more than one try, or wavered: what a flake budget counts. */
+export function isFlaky(one: CaseRecord): boolean {
+  return one.retries.length > 0 || one.flakes.length > 0;
+}
+
+/** How many flaky cases a budget (`3`, `5%`) allows of so many that were carried out. */
+export function flakesAllowed(budget: string, carriedOut: number): number {
+  const value = Number(budget.replace(/%$/, ''));
+  return budget.endsWith('%') ? Math.floor((carriedOut * value) / 100) : value;
+}
+
+function flakeTrouble(record: RunRecord): string | undefined {
+  const budget = record.run?.flakeBudget;
+  if (budget === undefined) return undefined;
+  const cases = [...record.cases.values()];
+  const flaky = cases.filter(isFlaky).length;
+  const carriedOut = cases.filter((one) => (one.finished?.attempts ?? 0) > 0).length;
+  const allowed = flakesAllowed(budget, carriedOut);
+  return flaky > allowed
+    ? `${flaky} of ${carriedOut} cases were flaky, and the flake budget ${budget} allows ${allowed}`
+    : undefined;
+}
+
 /**
  * What a record says as a whole, also one that was cut off. A failure counts most, because it is a fact about the cluster; then
  * whatever keeps us from a statement. A run in which nothing passed says nothing.
@@ -140,6 +168,8 @@ export function verdictOf(record: RunRecord): { readonly verdict: Verdict; reado
     return { verdict: 'error', ...(record.finished.reason === undefined ? {} : { reason: record.finished.reason }) };
   }
   if (counts.failed > 0) return { verdict: 'failed', reason: `${counts.failed} of ${counts.total} cases failed` };
+  const flaky = flakeTrouble(record);
+  if (flaky !== undefined) return { verdict: 'failed', reason: flaky };
   if (record.finished === undefined) return { verdict: 'inconclusive', reason: 'the run was cut off before its end' };
   if (record.finished.interrupted) return { verdict: 'inconclusive', reason: 'the run was interrupted' };
   if (counts.inconclusive > 0) {

@@ -66,6 +66,12 @@ const detectors: Readonly<Record<Need, Detector>> = {
     return { present: found.expansion, detail: `StorageClass ${found.name}: allowVolumeExpansion ${found.expansion}` };
   },
   'network-policy': async (input) => (input.trial === undefined ? notTried : policyIsEnforced(input, input.trial)),
+  'cluster-network-policy': async ({ kube }) => {
+    const path = '/apis/policy.networking.k8s.io/v1alpha2';
+    const response = await kube.request({ path });
+    const served = response.status === 200 && response.body.includes('"clusternetworkpolicies"');
+    return served ? present(`${path} has clusternetworkpolicies`) : absent(`${path} has no clusternetworkpolicies`);
+  },
   'ingress-controller': async ({ kube }) => {
     const { items } = await kube.networking.listIngressClass();
     const names = items.map((item) => item.metadata?.name).join(', ');

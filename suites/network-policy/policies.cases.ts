@@ -2,20 +2,23 @@
 /** One case per policy shape; each is judged over the whole truth table. */
 import type { V1NetworkPolicyPeer, V1NetworkPolicySpec } from '@kubernetes/client-node';
 import { defineCase, type Case, type Mode } from '../case.ts';
-import { applyPolicies, expectTruthTable, openTable, tableLock, type Table, type TablePolicy } from './truth-table.ts';
+import { put } from './generator/parts.ts';
+import type { CasePolicy } from './generator/policy-case.ts';
+import { expectTable } from './live/compare.ts';
+import { openTable, perform } from './live/live-table.ts';
 
 interface Shape {
   readonly id: string;
   readonly title: string;
   readonly modes?: readonly Mode[];
-  readonly policies: (table: Table) => readonly TablePolicy[];
+  readonly policies: readonly CasePolicy[];
 }
 
 const everyPod = {};
 const podB: V1NetworkPolicyPeer = { podSelector: { matchLabels: { pod: 'b' } } };
 const namespaceY: V1NetworkPolicyPeer = { namespaceSelector: { matchLabels: { ns: 'y' } } };
 
-function onX(name: string, spec: V1NetworkPolicySpec): TablePolicy {
+function onX(name: string, spec: V1NetworkPolicySpec): CasePolicy {
   return { in: 'x', name, spec };
 }
 
@@ -32,28 +35,28 @@ const shapes: readonly Shape[] = [
     id: 'no-policy',
     title: 'Without policies every pod reaches every pod',
     modes: ['quick', 'network'],
-    policies: () => [],
+    policies: [],
   },
   {
     id: 'deny-ingress',
     title: 'A policy without ingress rules closes its pods for everybody else',
     modes: ['quick', 'network'],
-    policies: () => [onX('deny', { podSelector: everyPod, policyTypes: ['Ingress'] })],
+    policies: [onX('deny', { podSelector: everyPod, policyTypes: ['Ingress'] })],
   },
   {
     id: 'deny-egress',
     title: 'A policy without egress rules lets its pods reach nobody',
-    policies: () => [onX('deny', { podSelector: everyPod, policyTypes: ['Egress'] })],
+    policies: [onX('deny', { podSelector: everyPod, policyTypes: ['Egress'] })],
   },
   {
     id: 'deny-all',
     title: 'A policy of both types without rules isolates its pods both ways',
-    policies: () => [onX('deny', { podSelector: everyPod, policyTypes: ['Ingress', 'Egress'] })],
+    policies: [onX('deny', { podSelector: everyPod, policyTypes: ['Ingress', 'Egress'] })],
   },
   {
     id: 'default-types',
     title: 'Absent policyTypes mean ingress, and egress only where there is an egress rule',
-    policies: () => [
+    policies: [
       onX('ingress-only', { podSelector: { matchLabels: { pod: 'a' } } }),
       onX('both', { podSelector: { matchLabels: { pod: 'b' } }, egress: [{ to: [podB] }] }),
     ],
@@ -61,7 +64,7 @@ const shapes: readonly Shape[] = [
   {
     id: 'allow-all-ingress',
     title: 'An empty ingress rule opens what another policy closes',
-    policies: () => [
+    policies: [
       onX('deny', { podSelector: everyPod, policyTypes: ['Ingress'] }),
       onX('allow-all', { podSelector: everyPod, ingress: [{}] }),
     ],
@@ -69,58 +72,57 @@ const shapes: readonly Shape[] = [
   {
     id: 'from-pods',
     title: 'A pod selector alone means pods of the policy’s own namespace',
-    policies: () => ingressOnX([podB]),
+    policies: ingressOnX([podB]),
   },
   {
     id: 'from-namespace',
     title: 'A namespace selector lets in every pod of the namespaces it selects',
-    policies: () => ingressOnX([namespaceY]),
+    policies: ingressOnX([namespaceY]),
   },
   {
     id: 'from-namespace-and-pod',
     title: 'Both selectors in one peer must both match',
     modes: ['quick', 'network'],
-    policies: () => ingressOnX([{ ...namespaceY, ...podB }]),
+    policies: ingressOnX([{ ...namespaceY, ...podB }]),
   },
   {
     id: 'from-namespace-or-pod',
     title: 'Two peers let in what either selects',
-    policies: () => ingressOnX([namespaceY, podB]),
+    policies: ingressOnX([namespaceY, podB]),
   },
   {
     id: 'match-expressions',
     title: 'Match expressions In, NotIn, Exists and DoesNotExist select peers',
-    policies: () =>
-      ingressOnX([
-        {
-          namespaceSelector: { matchExpressions: [{ key: 'ns', operator: 'NotIn', values: ['z'] }] },
-          podSelector: { matchExpressions: [{ key: 'pod', operator: 'In', values: ['a', 'c'] }] },
-        },
-        {
-          namespaceSelector: { matchExpressions: [{ key: 'ns', operator: 'Exists' }] },
-          podSelector: { matchExpressions: [{ key: 'pod', operator: 'DoesNotExist' }] },
-        },
-      ]),
+    policies: ingressOnX([
+      {
+        namespaceSelector: { matchExpressions: [{ key: 'ns', operator: 'NotIn', values: ['z'] }] },
+        podSelector: { matchExpressions: [{ key: 'pod', operator: 'In', values: ['a', 'c'] }] },
+      },
+      {
+        namespaceSelector: { matchExpressions: [{ key: 'ns', operator: 'Exists' }] },
+        podSelector: { matchExpressions: [{ key: 'pod', operator: 'DoesNotExist' }] },
+      },
+    ]),
   },
   {
     id: 'port-number',
     title: 'A port opens that port of that protocol alone',
-    policies: () => ingressOnX([], [{ port: 8080, protocol: 'TCP' }]),
+    policies: ingressOnX([], [{ port: 8080, protocol: 'TCP' }]),
   },
   {
     id: 'port-protocol-only',
     title: 'A port entry with only a protocol opens all ports of the protocol',
-    policies: () => ingressOnX([], [{ protocol: 'UDP' }]),
+    policies: ingressOnX([], [{ protocol: 'UDP' }]),
   },
   {
     id: 'named-port',
     title: 'A named port is looked up on each destination pod',
-    policies: () => ingressOnX([], [{ port: 'web', protocol: 'TCP' }]),
+    policies: ingressOnX([], [{ port: 'web', protocol: 'TCP' }]),
   },
   {
     id: 'end-port',
     title: 'A port range opens its first and last port and none beside',
-    policies: () => [
+    policies: [
       onX('range-from-first', {
         podSelector: { matchLabels: { pod: 'a' } },
         ingress: [{ ports: [{ port: 8000, endPort: 8080 }] }],
@@ -139,7 +141,7 @@ const shapes: readonly Shape[] = [
     id: 'egress-to-pods',
     title: 'Egress rules name destinations by pod and namespace, on one port',
     modes: ['quick', 'network'],
-    policies: () => [
+    policies: [
       onX('egress', {
         podSelector: everyPod,
         policyTypes: ['Egress'],
@@ -150,7 +152,7 @@ const shapes: readonly Shape[] = [
   {
     id: 'egress-named-port',
     title: 'A named egress port is looked up on the destination, not on the source',
-    policies: () => [
+    policies: [
       onX('egress', {
         podSelector: everyPod,
         policyTypes: ['Egress'],
@@ -161,23 +163,23 @@ const shapes: readonly Shape[] = [
   {
     id: 'ip-block',
     title: 'An IP block lets in its addresses, except those in its exceptions',
-    policies: (table) => ingressOnX([{ ipBlock: { cidr: '0.0.0.0/0', except: [`${table.pod('y/b').ip}/32`] } }]),
+    policies: ingressOnX([{ ipBlock: { cidr: '$(y/b)/0', except: ['$(y/b)'] } }]),
   },
   {
     id: 'ip-block-egress',
     title: 'Egress to an IP block reaches exactly that pod',
-    policies: (table) => [
+    policies: [
       onX('egress', {
         podSelector: everyPod,
         policyTypes: ['Egress'],
-        egress: [{ to: [{ ipBlock: { cidr: `${table.pod('z/c').ip}/32` } }] }],
+        egress: [{ to: [{ ipBlock: { cidr: '$(z/c)' } }] }],
       }),
     ],
   },
   {
     id: 'both-ends',
     title: 'A flow passes only if its source may send and its destination may receive',
-    policies: () => [
+    policies: [
       onX('egress-to-y', { podSelector: everyPod, policyTypes: ['Egress'], egress: [{ to: [namespaceY] }] }),
       {
         in: 'y',
@@ -193,7 +195,7 @@ const shapes: readonly Shape[] = [
   {
     id: 'union',
     title: 'Several policies on one pod add up',
-    policies: () => [
+    policies: [
       onX('from-y', {
         podSelector: { matchLabels: { pod: 'a' } },
         ingress: [{ _from: [namespaceY], ports: [{ port: 8080 }] }],
@@ -216,14 +218,20 @@ export const policies: readonly Case[] = shapes.map((shape) =>
       description:
         'Nine pods in three namespaces on two nodes probe each other over TCP and UDP on two ports each. Every cell MUST be open or closed as the NetworkPolicy API says; same-node and cross-node cells are reported apart.',
       requirements: ['000 §15', '003 NetworkPolicy'],
-      modes: shape.modes ?? ['network'],
+      modes: [...(shape.modes ?? (['network'] as const)), 'policy'],
       needs: shape.id === 'no-policy' ? ['two-nodes'] : ['two-nodes', 'network-policy'],
-      locks: [tableLock],
     },
     async (t) => {
-      const table = await t.step('start the pods of the table', () => openTable(t));
-      await applyPolicies(t, table, shape.policies(table));
-      await t.step('compare every cell', () => expectTruthTable(t, table));
+      const table = await t.step('get a world', () => openTable(t));
+      for (const family of /\$\(/.test(JSON.stringify(shape.policies)) ? table.families : table.families.slice(0, 1)) {
+        await perform(table, put(...shape.policies), family);
+        await t.step('compare every cell', async () => {
+          const selection = { others: { chosenBy: t.caseId } } as const;
+          const outcome = await expectTable(table, { step: 'with its policies', selection });
+          t.measure({ name: 'time-to-enforce', value: outcome.turnedMs ?? 0, unit: 'ms' });
+          t.measure({ name: 'cells', value: outcome.cells, unit: 'count' });
+        });
+      }
     },
   ),
 );
