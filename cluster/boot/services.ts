@@ -80,6 +80,7 @@ function controlPlaneServices(context: ServiceContext): Service[] {
       `--cluster-signing-cert-file=${pki}/ca.crt`,
       `--cluster-signing-key-file=${pki}/ca.key`,
       `--cluster-cidr=${plan.podNetworks.join(',')}`,
+      ...(state.options.loadBalancerRange === '' ? [] : [`--load-balancer-range=${state.options.loadBalancerRange}`]),
       '--allocate-node-cidrs=true',
       ...nodeMaskFlags(plan),
       `--service-cluster-ip-range=${plan.serviceNetworks.join(',')}`,

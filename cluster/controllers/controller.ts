@@ -18,6 +18,8 @@ export interface Settings {
   readonly signingKey?: string;
   readonly signingDurationMs: number;
   readonly nodeMonitorGracePeriodMs: number;
+  /** `FIRST-LAST` each: addresses for Services of type LoadBalancer. */
+  readonly loadBalancerRanges?: readonly string[];
 }
 
 export interface ControllerContext {

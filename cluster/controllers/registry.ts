@@ -18,6 +18,7 @@ import { statefulSetController } from './statefulset/controller.ts';
 import { rootCaController, serviceAccountController } from './serviceaccount/controller.ts';
 import { attachDetachController } from './attach-detach/controller.ts';
 import { csrApprovingController, csrCleanerController, csrSigningController } from './certificates/controller.ts';
+import { serviceLoadBalancerController } from './service-load-balancer/controller.ts';
 import { serviceAccountTokenController } from './serviceaccount/tokens.ts';
 import { clusterRoleAggregationController } from './clusterrole-aggregation/controller.ts';
 import { cronJobController } from './cronjob/controller.ts';
@@ -62,6 +63,7 @@ export const controllers: readonly Controller[] = [
   csrSigningController,
   csrCleanerController,
   serviceAccountTokenController,
+  serviceLoadBalancerController,
 ];
 
 /**

@@ -14,6 +14,7 @@ import { logger, setVerbosity } from '../machinery/log.ts';
 import { resources } from '../machinery/resources.ts';
 import { writeCniConfig } from './cni-config.ts';
 import { mtuOfLinkWith } from './ip-command.ts';
+import { LoadBalancerAgent } from './load-balancer-agent.ts';
 import { masqueradeTable } from './masquerade.ts';
 import { LiveTable } from './nft/live-table.ts';
 import { SyncLoop } from './nft/sync-loop.ts';
@@ -113,10 +114,19 @@ async function main(): Promise<void> {
   );
   await nodes.start(stop.signal);
   loop.request();
+  const loadBalancers = new LoadBalancerAgent({
+    client,
+    nodeName,
+    nodes,
+    onChange: (verb, address) => log.info(`${verb} a load balancer address`, { address }),
+    onError: (error) => log.warn('load balancer addresses are not up to date', { error }),
+  });
+  loadBalancers.start(stop.signal).catch((error: unknown) => log.error('cannot watch load balancers', error));
   if (!stop.signal.aborted) {
     await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
   }
   await policy.stop();
+  await loadBalancers.stop();
   await loop.stop();
   client.close();
 }
@@ -132,16 +142,21 @@ async function enableForwarding(podCIDRs: readonly string[]): Promise<void> {
 
 /** What routes depend on; heartbeats then change nothing. */
 function leanNode({ metadata, spec, status }: Node): Node {
-  const { name, uid, resourceVersion, labels } = metadata;
+  const { name, uid, resourceVersion, labels, deletionTimestamp } = metadata;
+  const ready = status?.conditions?.find(({ type }) => type === 'Ready');
   return {
     metadata: {
       ...(name && { name }),
       ...(uid && { uid }),
       ...(resourceVersion && { resourceVersion }),
       ...(labels && { labels }),
+      ...(deletionTimestamp && { deletionTimestamp }),
     },
     spec: { ...(spec?.podCIDR && { podCIDR: spec.podCIDR }), ...(spec?.podCIDRs && { podCIDRs: spec.podCIDRs }) },
-    status: { ...(status?.addresses && { addresses: status.addresses }) },
+    status: {
+      ...(status?.addresses && { addresses: status.addresses }),
+      ...(ready?.status && { conditions: [{ type: 'Ready', status: ready.status }] }),
+    },
   };
 }
 

@@ -81,7 +81,7 @@ export function parseFlows(text: string): Flow[] {
 }
 
 export async function listFlows(family: 'ip' | 'ip6'): Promise<Flow[]> {
-  return parseFlows(await runConntrack(['-L', '-f', familyName(family), '-p', 'udp'], ''));
+  return parseFlows(await run('conntrack', ['-L', '-f', familyName(family), '-p', 'udp'], ''));
 }
 
 /** All in one run of the tool. Flows that ended by themselves are no error. */
@@ -91,16 +91,17 @@ export async function deleteFlows(flows: readonly Flow[], family: 'ip' | 'ip6'):
     ({ address, port, repliesFrom }) =>
       `-D -f ${familyName(family)} -p udp --orig-dst ${address} --orig-port-dst ${port} --reply-src ${repliesFrom}\n`,
   );
-  await runConntrack(['-R', '-'], lines.join(''));
+  // The tool opens /dev/stdin anew, which works with a pipe but not with the socket that Node gives to a child.
+  await run('sh', ['-c', 'cat | conntrack -R -'], lines.join(''));
 }
 
 function familyName(family: 'ip' | 'ip6'): string {
   return family === 'ip' ? 'ipv4' : 'ipv6';
 }
 
-function runConntrack(args: readonly string[], input: string): Promise<string> {
+function run(program: string, args: readonly string[], input: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn('conntrack', args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     let output = '';
     let said = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));

@@ -8,14 +8,16 @@ import { words } from './iptables/iptables-rules.ts';
 import { tableName } from './nftables/rule-store.ts';
 import type { IptablesVariant } from './iptables/iptables-command.ts';
 
-export async function removeLeftovers(mode: 'nftables' | 'iptables'): Promise<void> {
+/** `mode` is what writes rules now, by variant where it is iptables. */
+export async function removeLeftovers(mode: 'nftables' | IptablesVariant): Promise<void> {
   for (const family of ['ip', 'ip6'] as const) {
-    if (mode === 'iptables') {
+    if (mode !== 'nftables') {
       // To add what is there changes nothing; so the deletion always finds a table.
       await runNft(`add table ${family} ${tableName}\ndelete table ${family} ${tableName}\n`);
-      continue;
     }
-    for (const variant of ['nft', 'legacy'] as const) await removeChains(family, variant);
+    for (const variant of ['nft', 'legacy'] as const) {
+      if (variant !== mode) await removeChains(family, variant);
+    }
   }
 }
 

@@ -90,10 +90,12 @@ async function main(): Promise<void> {
 
   const options = (family: 'ip' | 'ip6'): RuleOptions =>
     ruleOptions(family, { flags, nodeName, node: nodes.get(nodeName) });
-  const makeWriter: (rules: RuleOptions) => RuleWriter =
-    mode === 'nftables'
-      ? (rules) => new NftablesRules(rules)
-      : await iptablesWriters(flags['iptables-localhost-nodeports']);
+  const variant = mode === 'iptables' ? await chooseIptables() : undefined;
+  const localhost = variant !== undefined && flags['iptables-localhost-nodeports'] && (await routeLocalhost());
+  const writerOf = (rules: RuleOptions): RuleWriter =>
+    variant === undefined
+      ? new NftablesRules(rules)
+      : new IptablesRules({ ...rules, localhostNodePorts: localhost && rules.family === 'ip' }, variant);
   const source = {
     services: () => services.list(),
     service: (key: string) => services.get(key.slice(key.indexOf('/') + 1), key.slice(0, key.indexOf('/'))),
@@ -107,7 +109,7 @@ async function main(): Promise<void> {
     return new Proxier({
       source,
       rules,
-      writer: makeWriter(rules),
+      writer: writerOf(rules),
       onConntrackError: (error) => log.warn('stale UDP flows were not removed', { error }),
     });
   });
@@ -157,7 +159,7 @@ async function main(): Promise<void> {
       }
       if (syncedAt === 0) {
         // Only now: until these rules were in force, the old ones served.
-        removeLeftovers(mode).catch((error: unknown) =>
+        removeLeftovers(variant ?? 'nftables').catch((error: unknown) =>
           log.warn('rules of the other mode were not removed', { error }),
         );
       }
@@ -256,7 +258,7 @@ async function main(): Promise<void> {
       );
     }
   }, watchTablesMs);
-  log.info('watching', { node: nodeName, mode, families, services: services.list().length });
+  log.info('watching', { node: nodeName, mode, variant, families, services: services.list().length });
   if (!stop.signal.aborted) {
     await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }));
   }
@@ -269,19 +271,15 @@ async function main(): Promise<void> {
 
 const familyLabels = { ip: { ip_family: 'IPv4' }, ip6: { ip_family: 'IPv6' } } as const;
 
-async function iptablesWriters(localhostNodePorts: boolean): Promise<(rules: RuleOptions) => RuleWriter> {
-  const variant = await chooseIptables();
-  log.info('writing rules by iptables', { variant });
-  let onLocalhost = localhostNodePorts;
-  if (localhostNodePorts) {
-    try {
-      await writeFile('/proc/sys/net/ipv4/conf/all/route_localnet', '1\n');
-    } catch (error) {
-      onLocalhost = false;
-      log.warn('route_localnet cannot be set: NodePorts do not answer on 127.0.0.1', { error });
-    }
+/** NodePorts answer on 127.0.0.1 only where packets with that address may leave it. */
+async function routeLocalhost(): Promise<boolean> {
+  try {
+    await writeFile('/proc/sys/net/ipv4/conf/all/route_localnet', '1\n');
+    return true;
+  } catch (error) {
+    log.warn('route_localnet cannot be set: NodePorts do not answer on 127.0.0.1', { error });
+    return false;
   }
-  return (rules) => new IptablesRules({ ...rules, localhostNodePorts: onLocalhost && rules.family === 'ip' }, variant);
 }
 
 /** One health check per port: a Service of both families counts the family that has more endpoints here. */

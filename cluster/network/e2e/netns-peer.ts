@@ -30,9 +30,11 @@ const tcp = createServer((socket) => {
   socket.on('error', () => undefined);
   socket.on('data', () => socket.write(`${name} ${socket.remoteAddress?.replace('::ffff:', '')}`));
 });
-const udp = createSocket('udp4');
-udp.on('message', (_message, from) => udp.send(`${name} ${from.address}`, from.port, from.address));
-tcp.listen(8080, '0.0.0.0', () => udp.bind(8080, '0.0.0.0', () => process.stdout.write('ready\n')));
+const udp = createSocket('udp6');
+udp.on('message', (_message, from) =>
+  udp.send(`${name} ${from.address.replace('::ffff:', '')}`, from.port, from.address),
+);
+tcp.listen(8080, '::', () => udp.bind(8080, '::', () => process.stdout.write('ready\n')));
 
 createInterface({ input: process.stdin })
   .on('line', (line) => {
@@ -69,7 +71,7 @@ function keepTcp(host: string, port: number): NonNullable<typeof kept> {
 }
 
 async function keepUdp(host: string, port: number): Promise<NonNullable<typeof kept>> {
-  const socket = createSocket('udp4');
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
   await new Promise<void>((resolve) => socket.connect(port, host, resolve));
   return {
     send: () => socket.send('?'),
@@ -107,7 +109,7 @@ function askTcp(host: string, port: number): Promise<string> {
 
 function askUdp(host: string, port: number): Promise<string> {
   return new Promise((resolve) => {
-    const socket = createSocket('udp4');
+    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
     const finish = (text: string): void => {
       clearTimeout(timer);
       socket.removeAllListeners();
