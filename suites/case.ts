@@ -36,6 +36,7 @@ export const areas = [
   'scheduler',
   'dns',
   'services',
+  'network',
   'network-policy',
   'ingress',
   'storage',

@@ -58,7 +58,7 @@ export function clusterView(states: readonly NodeState[], api: ApiObjects): Clus
   });
   return {
     nodes,
-    pods: api.pods.flatMap(podView),
+    pods: podViews(api),
     owners: new Map(
       api.nodes.flatMap((node) => internalAddresses(node).map((one) => [one, node.metadata?.name ?? ''])),
     ),
@@ -68,6 +68,10 @@ export function clusterView(states: readonly NodeState[], api: ApiObjects): Clus
 
 export function internalAddresses(node: V1Node): string[] {
   return (node.status?.addresses ?? []).filter(({ type }) => type === 'InternalIP').map(({ address }) => address);
+}
+
+export function podViews({ pods }: ApiObjects): PodView[] {
+  return pods.flatMap(podView);
 }
 
 function podView({ metadata, spec, status }: V1Pod): PodView[] {

@@ -8,15 +8,12 @@ import { finding, type Finding } from './finding.ts';
 const overheadBytes: Readonly<Record<string, number>> = { vxlan: 50, ipip: 20, sit: 20, gre: 24, wireguard: 60 };
 
 export function linkFindings(view: ClusterView): Finding[] {
-  return [
-    ...duplicatePods(view),
-    ...view.nodes.flatMap((node) => [
-      ...wireFindings(node, view),
-      ...tunnelMtu(node),
-      ...neighbourFindings(node, view),
-      ...addressFindings(node, view),
-    ]),
-  ];
+  return view.nodes.flatMap((node) => [
+    ...wireFindings(node, view),
+    ...tunnelMtu(node),
+    ...neighbourFindings(node, view),
+    ...addressFindings(node, view),
+  ]);
 }
 
 function wireFindings(at: NodeView, view: ClusterView): Finding[] {
@@ -275,26 +272,6 @@ function addressFindings(at: NodeView, view: ClusterView): Finding[] {
         }),
       ),
   ];
-}
-
-function duplicatePods({ pods }: ClusterView): Finding[] {
-  const owners = new Map<string, PodView[]>();
-  for (const pod of pods)
-    for (const address of pod.addresses) owners.set(address, [...(owners.get(address) ?? []), pod]);
-  return [...owners]
-    .filter(([, found]) => found.length > 1)
-    .map(([address, found]) =>
-      finding({
-        about: 'duplicate',
-        component: 'network plugin',
-        node: '',
-        object: `address ${address}`,
-        what: `${found.map(({ name }) => name).join(' and ')} have the same address`,
-        proof: found.map(({ name, node }) => `${name} on ${node}: ${address}`),
-        remedy:
-          'Delete one of the pods; then find out how the plugin came to hand the address out twice (state of its IPAM lost, overlapping ranges).',
-      }),
-    );
 }
 
 export function linkLine({ name, mtu, flags, state, kind }: Link): string {

@@ -7,13 +7,14 @@ import { clusterView } from './cluster-view.ts';
 import type { ApiObjects, Finding } from './finding.ts';
 import { kernelFindings } from './kernel-findings.ts';
 import { linkFindings } from './link-findings.ts';
-import { routeFindings } from './route-findings.ts';
+import { apartFindings, routeFindings } from './route-findings.ts';
 import { serviceFindings } from './service-rules.ts';
 
 /** Pure. Nodes whose state is not given are not judged, nor are parts of a state that could not be read. */
 export function nodeFindings(states: readonly NodeState[], api: ApiObjects): Finding[] {
   const view = clusterView(states, api);
   return [
+    ...apartFindings(api),
     ...routeFindings(view),
     ...linkFindings(view),
     ...kernelFindings(view),

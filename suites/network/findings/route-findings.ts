@@ -5,21 +5,25 @@
  */
 import type { Route } from '../../../probes/node-state/node-state.ts';
 import { overlap, parseRange } from '../../../probes/node-state/rules/addresses.ts';
-import { familyOfAddress, internalAddresses, type ClusterView, type NodeView, type PodView } from './cluster-view.ts';
-import { finding, type Finding } from './finding.ts';
+import {
+  familyOfAddress,
+  internalAddresses,
+  podViews,
+  type ClusterView,
+  type NodeView,
+  type PodView,
+} from './cluster-view.ts';
+import { finding, type ApiObjects, type Finding } from './finding.ts';
 
 const tunnels = new Set(['vxlan', 'geneve', 'ipip', 'sit', 'gre', 'ip6tnl', 'wireguard']);
 const refusing = new Set(['blackhole', 'unreachable', 'prohibit']);
 
 export function routeFindings(view: ClusterView): Finding[] {
-  return [
-    ...rangeFindings(view),
-    ...view.nodes.flatMap((node) => [
-      ...remoteFindings(node, view),
-      ...localFindings(node, view),
-      ...rivalFindings(node),
-    ]),
-  ];
+  return view.nodes.flatMap((node) => [
+    ...remoteFindings(node, view),
+    ...localFindings(node, view),
+    ...rivalFindings(node),
+  ]);
 }
 
 interface Goal {
@@ -274,8 +278,8 @@ function rivalFindings({ name, state }: NodeView): Finding[] {
     );
 }
 
-/** What the API hands out must be apart. */
-function rangeFindings({ api }: ClusterView): Finding[] {
+/** What the API hands out must be apart: ranges of nodes, addresses of pods. Needs no look at a node. */
+export function apartFindings(api: ApiObjects): Finding[] {
   const ranges = api.nodes.flatMap(({ metadata, spec }) =>
     (spec?.podCIDRs ?? []).flatMap((cidr) => {
       const range = parseRange(cidr);
@@ -319,7 +323,27 @@ function rangeFindings({ api }: ClusterView): Finding[] {
           ];
     }),
   );
-  return [...overlaps, ...nodesInside];
+  return [...overlaps, ...nodesInside, ...duplicatePods(podViews(api))];
+}
+
+function duplicatePods(pods: readonly PodView[]): Finding[] {
+  const owners = new Map<string, PodView[]>();
+  for (const pod of pods)
+    for (const address of pod.addresses) owners.set(address, [...(owners.get(address) ?? []), pod]);
+  return [...owners]
+    .filter(([, found]) => found.length > 1)
+    .map(([address, found]) =>
+      finding({
+        about: 'duplicate',
+        component: 'network plugin',
+        node: '',
+        object: `address ${address}`,
+        what: `${found.map(({ name }) => name).join(' and ')} have the same address`,
+        proof: found.map(({ name, node }) => `${name} on ${node}: ${address}`),
+        remedy:
+          'Delete one of the pods; then find out how the plugin came to hand the address out twice (state of its IPAM lost, overlapping ranges).',
+      }),
+    );
 }
 
 export function routeLine({ type, destination, nextHops, table, protocol, metric }: Route): string {
