@@ -37,6 +37,44 @@ export interface GroupVersions {
   readonly versions: readonly string[];
 }
 
+/** A group version that another server answers for, with its entries of `/apis/<group>/<version>`. */
+export interface RemoteVersion {
+  readonly group: string;
+  readonly version: string;
+  readonly groupPriority: number;
+  readonly versionPriority: number;
+  readonly resources: readonly {
+    readonly name: string;
+    readonly singularName?: string;
+    readonly namespaced?: boolean;
+    readonly group?: string;
+    readonly version?: string;
+    readonly kind?: string;
+    readonly verbs: readonly string[];
+    readonly shortNames?: readonly string[];
+    readonly categories?: readonly string[];
+  }[];
+}
+
+/** Groups of this server, then those that only others have; versions likewise. */
+function allGroups(definitions: readonly ResourceDefinition[], remote: readonly RemoteVersion[]): GroupVersions[] {
+  const own = groupsOf(definitions);
+  const ranked = remote.toSorted(
+    (a, b) =>
+      b.groupPriority - a.groupPriority || b.versionPriority - a.versionPriority || (a.group < b.group ? -1 : 1),
+  );
+  const versionsIn = (group: string): string[] =>
+    ranked.filter((one) => one.group === group).map(({ version }) => version);
+  const foreign = new Set(ranked.map(({ group }) => group));
+  for (const { group } of own) {
+    foreign.delete(group);
+  }
+  return [
+    ...own.map(({ group, versions }) => ({ group, versions: [...new Set([...versions, ...versionsIn(group)])] })),
+    ...[...foreign].map((group) => ({ group, versions: versionsIn(group) })),
+  ];
+}
+
 /** All groups with their versions, in the order of discovery. */
 export function groupsOf(definitions: readonly ResourceDefinition[]): GroupVersions[] {
   const groups = new Map<string, Set<string>>();
@@ -73,14 +111,18 @@ export function apiVersions(serverAddress: string): object {
   };
 }
 
-export function apiGroupList(definitions: readonly ResourceDefinition[]): object {
-  const groups = groupsOf(definitions).filter(({ group }) => group !== '');
+export function apiGroupList(definitions: readonly ResourceDefinition[], remote: readonly RemoteVersion[]): object {
+  const groups = allGroups(definitions, remote).filter(({ group }) => group !== '');
   return { kind: 'APIGroupList', apiVersion: 'v1', groups: groups.map(groupDocument) };
 }
 
 /** Undefined for a group that is not served. */
-export function apiGroup(definitions: readonly ResourceDefinition[], group: string): object | undefined {
-  const found = groupsOf(definitions).find((one) => one.group === group && group !== '');
+export function apiGroup(
+  definitions: readonly ResourceDefinition[],
+  group: string,
+  remote: readonly RemoteVersion[],
+): object | undefined {
+  const found = allGroups(definitions, remote).find((one) => one.group === group && group !== '');
   return found === undefined ? undefined : { kind: 'APIGroup', apiVersion: 'v1', ...groupDocument(found) };
 }
 
@@ -129,9 +171,9 @@ export function apiResourceList(
 export function aggregatedDiscovery(
   definitions: readonly ResourceDefinition[],
   version: 'v2' | 'v2beta1',
-  core: boolean,
+  { core, remote = [] }: { core: boolean; remote?: readonly RemoteVersion[] },
 ): object {
-  const groups = groupsOf(definitions).filter(({ group }) => (group === '') === core);
+  const groups = allGroups(definitions, core ? [] : remote).filter(({ group }) => (group === '') === core);
   return {
     kind: 'APIGroupDiscoveryList',
     apiVersion: `apidiscovery.k8s.io/${version}`,
@@ -141,9 +183,10 @@ export function aggregatedDiscovery(
       versions: versions.map((one) => ({
         version: one,
         freshness: 'Current',
-        resources: servedIn(definitions, group, one)
-          .map(([definition]) => aggregatedResource(definition, one))
-          .toSorted((a, b) => (a.resource < b.resource ? -1 : 1)),
+        resources: [
+          ...servedIn(definitions, group, one).map(([definition]) => aggregatedResource(definition, one)),
+          ...remote.filter((it) => it.group === group && it.version === one).flatMap(aggregatedRemote),
+        ].toSorted((a, b) => (a.resource < b.resource ? -1 : 1)),
       })),
     })),
   };
@@ -170,6 +213,37 @@ function aggregatedResource(definition: ResourceDefinition, version: string): { 
     ...(categories === undefined ? {} : { categories }),
     ...(subresources.length === 0 ? {} : { subresources }),
   } as { resource: string };
+}
+
+function aggregatedRemote({ group, version, resources }: RemoteVersion): { resource: string }[] {
+  const responseKind = (one: RemoteVersion['resources'][number]): object => ({
+    group: one.group ?? group,
+    version: one.version ?? version,
+    kind: one.kind ?? '',
+  });
+  return resources
+    .filter(({ name }) => !name.includes('/'))
+    .map((one) => {
+      const under = resources.filter(({ name }) => name.startsWith(`${one.name}/`));
+      return {
+        resource: one.name,
+        responseKind: responseKind(one),
+        scope: one.namespaced === true ? 'Namespaced' : 'Cluster',
+        singularResource: one.singularName ?? '',
+        verbs: one.verbs,
+        ...(one.shortNames === undefined ? {} : { shortNames: one.shortNames }),
+        ...(one.categories === undefined ? {} : { categories: one.categories }),
+        ...(under.length === 0
+          ? {}
+          : {
+              subresources: under.map((sub) => ({
+                subresource: sub.name.slice(one.name.length + 1),
+                responseKind: responseKind(sub),
+                verbs: sub.verbs,
+              })),
+            }),
+      };
+    });
 }
 
 interface Subresource {

@@ -11,6 +11,7 @@ import type { AccessAttributes } from '../resources/config.ts';
 import type { UserInfo } from '../resources/definition.ts';
 import { asStatusError, forbidden } from '../status.ts';
 import type { StatusError } from '../status.ts';
+import type { Aggregator } from './aggregation.ts';
 import type { Core } from './core.ts';
 import { Http1Exchange, Http2Exchange } from './exchange.ts';
 import { sendStatus } from './exchange.ts';
@@ -23,6 +24,7 @@ import { serveUpgrade } from './upgrades.ts';
 
 export interface ApiServerOptions {
   readonly core: Core;
+  readonly aggregator: Pick<Aggregator, 'find' | 'serve'>;
   readonly authenticator: Authenticator;
   readonly metrics: ApiMetrics;
   readonly log: Logger;
@@ -145,7 +147,10 @@ export class ApiServer {
     const done = metrics.begin(exchange, info);
     try {
       const user = await this.#userOf(exchange, identity, info);
-      if (info.kind === 'resource') {
+      const other = info.kind === 'resource' ? this.#options.aggregator.find(info.group, info.version) : undefined;
+      if (other !== undefined) {
+        await this.#options.aggregator.serve(exchange, user, other);
+      } else if (info.kind === 'resource') {
         await serveResource(core, { exchange, info, user, stop: this.#stop.signal });
       } else if (!(await this.#options.servePath(exchange, user))) {
         exchange.respond(404, 'text/plain; charset=utf-8', Buffer.from('404 page not found\n'));

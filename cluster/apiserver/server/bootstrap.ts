@@ -17,6 +17,10 @@ export interface BootstrapOptions {
   readonly serviceAddress: string;
   /** PEM text. */
   readonly clientCa: string;
+  /** PEM text; absent when this server passes requests on without a certificate of its own. */
+  readonly frontProxyAuthority: string | undefined;
+  /** Names that the certificate of the front proxy may have; any when empty. */
+  readonly frontProxyNames: readonly string[];
   readonly signal: AbortSignal;
 }
 
@@ -32,7 +36,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
   await Promise.all([
     ensure(registry, 'priorityclasses.scheduling.k8s.io', priorityClass('system-cluster-critical', 2_000_000_000)),
     ensure(registry, 'priorityclasses.scheduling.k8s.io', priorityClass('system-node-critical', 2_000_001_000)),
-    ensure(registry, 'configmaps', clientAuthorities(options.clientCa)),
+    ensure(registry, 'configmaps', clientAuthorities(options), ['data']),
     reconcileRoles(registry),
     kubernetesService(options),
   ]);
@@ -124,7 +128,17 @@ function priorityClass(name: string, value: number): KubeObject {
   };
 }
 
-function clientAuthorities(clientCa: string): KubeObject {
+/** What extension API servers believe: client certificates of the cluster, and the front proxy about who is asking. */
+function clientAuthorities({ clientCa, frontProxyAuthority, frontProxyNames }: BootstrapOptions): KubeObject {
   const metadata = { name: 'extension-apiserver-authentication', namespace: 'kube-system' };
-  return { ...object('v1', 'ConfigMap', metadata), data: { 'client-ca-file': clientCa } };
+  const frontProxy = {
+    'requestheader-allowed-names': JSON.stringify(frontProxyNames),
+    'requestheader-client-ca-file': frontProxyAuthority,
+    'requestheader-extra-headers-prefix': '["X-Remote-Extra-"]',
+    'requestheader-group-headers': '["X-Remote-Group"]',
+    'requestheader-uid-headers': '["X-Remote-Uid"]',
+    'requestheader-username-headers': '["X-Remote-User"]',
+  };
+  const data = { 'client-ca-file': clientCa, ...(frontProxyAuthority === undefined ? {} : frontProxy) };
+  return { ...object('v1', 'ConfigMap', metadata), data };
 }

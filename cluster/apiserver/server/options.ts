@@ -43,6 +43,16 @@ const flags = {
   'kubelet-certificate-authority': { type: 'string', description: "authority of the kubelets' serving certificates" },
   'kubelet-client-certificate': { type: 'string', description: 'client certificate for kubelets' },
   'kubelet-client-key': { type: 'string', description: 'key of the client certificate for kubelets' },
+  'proxy-client-cert-file': { type: 'string', description: 'client certificate for aggregated API servers' },
+  'proxy-client-key-file': { type: 'string', description: 'key of the client certificate for aggregated API servers' },
+  'requestheader-client-ca-file': {
+    type: 'string',
+    description: 'authority of that certificate, which aggregated API servers are told',
+  },
+  'requestheader-allowed-names': {
+    type: 'list',
+    description: 'names that the certificate may have; any when not given',
+  },
   'token-auth-file': { type: 'string', description: 'CSV file of token,user,uid,"group1,group2"' },
   'advertise-address': { type: 'string', description: 'address under which others reach this server' },
   'bind-address': { type: 'string', description: 'address to listen on', default: '0.0.0.0' },
@@ -67,6 +77,10 @@ export function readOptions(argv: readonly string[]): RunOptions {
     cert: readOptional('kubelet-client-certificate', given['kubelet-client-certificate']),
     key: readOptional('kubelet-client-key', given['kubelet-client-key']),
   };
+  const frontProxy = {
+    cert: readOptional('proxy-client-cert-file', given['proxy-client-cert-file']),
+    key: readOptional('proxy-client-key-file', given['proxy-client-key-file']),
+  };
   const tls = {
     cert: read('tls-cert-file', given['tls-cert-file']),
     key: read('tls-private-key-file', given['tls-private-key-file']),
@@ -90,6 +104,9 @@ export function readOptions(argv: readonly string[]): RunOptions {
       signingKey: read('service-account-signing-key-file', given['service-account-signing-key-file']).toString(),
     },
     staticTokens: readStaticTokens(readOptional('token-auth-file', given['token-auth-file']) ?? ''),
+    frontProxy: Object.fromEntries(Object.entries(frontProxy).filter(([, text]) => text !== undefined)),
+    frontProxyAuthority: readOptional('requestheader-client-ca-file', given['requestheader-client-ca-file']),
+    frontProxyNames: given['requestheader-allowed-names'],
     kubelet: Object.fromEntries(Object.entries(kubelet).filter(([, text]) => text !== undefined)),
     serviceClusterIPRanges: checkRanges(given['service-cluster-ip-range']),
     serviceNodePortRange: given['service-node-port-range'],

@@ -6,6 +6,8 @@ import type { TokenService } from '../authentication/service-account-tokens.ts';
 import { aggregatedDiscovery, apiGroup, apiGroupList, apiResourceList, apiVersions } from '../discovery/discovery.ts';
 import { encodeOpenapiV2, openapiV2, openapiV3, openapiV3Index } from '../schema/openapi.ts';
 import { methodNotAllowed } from '../status.ts';
+import type { UserInfo } from '../resources/definition.ts';
+import type { Aggregator } from './aggregation.ts';
 import type { Catalog } from './catalog.ts';
 import type { Exchange } from './exchange.ts';
 import type { HealthCheck } from './health.ts';
@@ -15,6 +17,7 @@ import { parseAccept } from './negotiation.ts';
 
 export interface PathOptions {
   readonly catalog: Catalog;
+  readonly aggregator: Pick<Aggregator, 'versions' | 'generation' | 'find' | 'serve'>;
   readonly metrics: ApiMetrics;
   /** How many objects of a resource are stored. */
   readonly countObjects: (resource: string) => number;
@@ -32,19 +35,20 @@ const json = 'application/json';
 const openapiProtobuf = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf';
 
 /** Returns a function that answers an exchange, or tells with false that the path is unknown. */
-export function createPaths(options: PathOptions): (exchange: Exchange) => Promise<boolean> {
-  const { catalog } = options;
+export function createPaths(options: PathOptions): (exchange: Exchange, user: UserInfo) => Promise<boolean> {
+  const { catalog, aggregator } = options;
   const documents = new Map<string, { body: Buffer; etag: string }>();
-  let generation = -1;
+  let generation = '';
 
   /** Documents are made once per state of the catalog. */
   async function document(
     key: string,
     make: () => object | Buffer | undefined | Promise<object | Buffer | undefined>,
   ): Promise<{ body: Buffer; etag: string } | undefined> {
-    if (generation !== catalog.generation) {
+    const present = `${catalog.generation} ${aggregator.generation}`;
+    if (generation !== present) {
       documents.clear();
-      generation = catalog.generation;
+      generation = present;
     }
     let known = documents.get(key);
     if (known === undefined) {
@@ -71,15 +75,16 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
     return found !== undefined;
   }
 
-  async function discovery(exchange: Exchange, parts: readonly string[]): Promise<boolean> {
+  async function discovery(exchange: Exchange, user: UserInfo, parts: readonly string[]): Promise<boolean> {
     const definitions = catalog.definitions;
+    const remote = aggregator.versions();
     const core = parts[0] === 'api';
     const rest = parts.slice(1).filter((part) => part !== '');
     if (rest.length === 0) {
       const aggregated = aggregatedVersion(exchange.header('accept'));
       if (aggregated !== undefined) {
         const found = await document(`${parts[0]} ${aggregated}`, () =>
-          aggregatedDiscovery(definitions, aggregated, core),
+          aggregatedDiscovery(definitions, aggregated, { core, remote }),
         );
         const type = `${json};g=apidiscovery.k8s.io;v=${aggregated};as=APIGroupDiscoveryList`;
         sendTagged(exchange, type, found as { body: Buffer; etag: string });
@@ -87,14 +92,19 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
       }
       return core
         ? send(exchange, 'api', () => apiVersions(options.serverAddress))
-        : send(exchange, 'apis', () => apiGroupList(definitions));
+        : send(exchange, 'apis', () => apiGroupList(definitions, remote));
     }
     const [group, version] = core ? ['', rest[0] ?? ''] : [rest[0] ?? '', rest[1] ?? ''];
     if (rest.length > (core ? 1 : 2)) {
       return false;
     }
     if (version === '') {
-      return send(exchange, `group ${group}`, () => apiGroup(definitions, group));
+      return send(exchange, `group ${group}`, () => apiGroup(definitions, group, remote));
+    }
+    const other = aggregator.find(group, version);
+    if (other !== undefined) {
+      await aggregator.serve(exchange, user, other);
+      return true;
     }
     return send(exchange, `resources ${group}/${version}`, () => apiResourceList(definitions, group, version));
   }
@@ -126,7 +136,7 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
     return found !== undefined;
   }
 
-  return async (exchange) => {
+  return async (exchange, user) => {
     const { path } = exchange;
     if (exchange.method !== 'GET' && exchange.method !== 'HEAD') {
       throw methodNotAllowed();
@@ -137,7 +147,7 @@ export function createPaths(options: PathOptions): (exchange: Exchange) => Promi
         return send(exchange, '/', () => ({ paths: rootPaths(catalog) }));
       case 'api':
       case 'apis':
-        return discovery(exchange, parts);
+        return discovery(exchange, user, parts);
       case 'openapi':
         return openapi(exchange, parts);
       case 'version':

@@ -15,6 +15,8 @@ import type { UserInfo } from '../resources/definition.ts';
 import { EtcdClient } from '../store/etcd-client.ts';
 import type { EtcdOptions } from '../store/etcd-client.ts';
 import { Store } from '../store/store.ts';
+import { Aggregator } from './aggregation.ts';
+import type { FrontProxy } from './aggregation.ts';
 import { followApiServices } from './api-services.ts';
 import { ApiServer } from './api-server.ts';
 import { bootstrap } from './bootstrap.ts';
@@ -36,6 +38,10 @@ export interface RunOptions {
   };
   readonly staticTokens: ReadonlyMap<string, UserInfo>;
   readonly kubelet: KubeletCredentials;
+  readonly frontProxy: FrontProxy;
+  /** PEM: who signed the front proxy's certificate, for servers that it passes requests on to. */
+  readonly frontProxyAuthority: string | undefined;
+  readonly frontProxyNames: readonly string[];
   readonly serviceClusterIPRanges: readonly string[];
   readonly serviceNodePortRange: string;
   readonly advertiseAddress: string;
@@ -76,6 +82,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
     plugins: [...admissionPlugins(config), createEscalationCheck(rbac, authorizer.authorize)],
     authorize: authorizer.authorize,
   };
+  const aggregator = new Aggregator({ registry, frontProxy: options.frontProxy, log, signal });
   let ready = false;
   const etcdCheck = { name: 'etcd', check: () => store.ping() };
   const pingCheck = { name: 'ping', check: () => Promise.resolve() };
@@ -85,12 +92,14 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
   };
   const server = new ApiServer({
     core,
+    aggregator,
     authenticator: createAuthenticator({ tokens, staticTokens: options.staticTokens }),
     metrics,
     log,
     tls: options.tls,
     servePath: createPaths({
       catalog: core.catalog,
+      aggregator,
       metrics,
       countObjects: (resource) => store.cache(resource).size,
       tokens,
@@ -113,9 +122,20 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
       securePort: options.securePort,
       serviceAddress: firstAddress(options.serviceClusterIPRanges[0] ?? ''),
       clientCa: options.tls.ca.toString(),
+      frontProxyAuthority: options.frontProxyAuthority,
+      frontProxyNames: options.frontProxyNames,
       signal,
     });
     await followApiServices(core, log);
+    const watched = ['apiservices.apiregistration.k8s.io', 'services', 'endpointslices.discovery.k8s.io'];
+    const follow = (): void => {
+      for (const resource of watched) {
+        store.cache(resource).onChange(aggregator.check);
+      }
+      aggregator.check();
+    };
+    store.onReload(follow);
+    follow();
     ready = true;
     await server.listen(options.securePort, options.bindAddress);
     log.info('serving', { address: `${options.bindAddress}:${options.securePort}`, version: options.version });

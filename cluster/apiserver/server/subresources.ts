@@ -30,7 +30,8 @@ export async function serveSubresource(core: Core, request: SubresourceCall): Pr
   if (info.name === '') {
     throw methodNotAllowed();
   }
-  if (!own.verbs.includes(info.verb)) {
+  // What is behind a proxy may know OPTIONS, although no API does.
+  if (!own.verbs.includes(info.verb) && !(info.subresource === 'proxy' && info.verb === 'options')) {
     throw methodNotSupported(served.definition, info.verb);
   }
   const namespace = served.definition.namespaced ? info.namespace : '';

@@ -171,7 +171,8 @@ function unreachable({ host, port }: Target, error: Error): Error {
   return serviceUnavailable(`error trying to reach service: dial tcp ${host}:${port}: ${why}`);
 }
 
-function passedOn(headers: IncomingHttpHeaders): Record<string, string> {
+/** Headers that are not about one connection only, nor for this server alone. */
+export function passedOn(headers: IncomingHttpHeaders): Record<string, string> {
   const passed: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers)) {
     if (value !== undefined && !name.startsWith(':') && !hopByHop.has(name) && !name.startsWith('impersonate-')) {
