@@ -13,6 +13,7 @@ import { ownerReferenceTo } from '../ownership.ts';
 import { addressTypes, endpointGroups, zoneLabel } from './endpoints.ts';
 import { planSlices } from './plan.ts';
 import type { SlicePlan } from './plan.ts';
+import { TriggerTimes, withTriggerTime } from './trigger-times.ts';
 
 export const endpointSliceController: Controller = {
   name: 'endpointslice-controller',
@@ -31,10 +32,14 @@ function setup({ client, informers }: ControllerContext): Running {
   const slices = informers.get<EndpointSlice>(resources.endpointSlices);
   slices.addIndex('service', (slice) => [`${slice.metadata.namespace}/${slice.metadata.labels?.[serviceNameLabel]}`]);
   const expectations = new Expectations();
+  const triggers = new TriggerTimes();
   const queue = new WorkQueue({ name: 'endpointslice-controller', reconcile });
 
   services.onChange(({ type, object }) => {
-    if (type === 'deleted') expectations.forget(keyOf(object));
+    if (type === 'deleted') {
+      expectations.forget(keyOf(object));
+      triggers.forget(keyOf(object));
+    }
     queue.add(keyOf(object));
   });
   watchPods(pods, services, (key) => queue.add(key));
@@ -74,7 +79,10 @@ function setup({ client, informers }: ControllerContext): Running {
     const existing = slices
       .byIndex('service', key)
       .filter(({ metadata }) => metadata.labels?.[managedByLabel] === manager);
-    const plan = planSlices(identity, groups, existing);
+    const { create, update, remove } = planSlices(identity, groups, existing);
+    const trigger = triggers.observe(key, service, selected);
+    const dated = (slice: EndpointSlice): EndpointSlice => withTriggerTime(slice, trigger);
+    const plan: SlicePlan = { create: create.map(dated), update: update.map(dated), remove };
     expectations.expect(key, plan.create.length);
     try {
       await writeSlices(client, plan);

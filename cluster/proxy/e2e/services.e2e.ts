@@ -176,9 +176,9 @@ describe('kube-proxy with real packets', function () {
         const before = near.rules();
         const alive = new Map([b, c].map((peer) => [peer.name, { until: 0 }]));
         const dead: string[] = [];
-        let running = true;
+        const round = { running: true };
         const client = (async () => {
-          while (running) {
+          while (round.running) {
             const sentAt = performance.now();
             const answer = await say(a, clusterIP, 80);
             const server = alive.get(answer.split(' ')[0] ?? '');
@@ -199,7 +199,7 @@ describe('kube-proxy with real packets', function () {
           sizes.push(reply.rssBytes);
           await new Promise((resolve) => setTimeout(resolve, Math.max(0, 10 - (performance.now() - startedAt))));
         }
-        running = false;
+        round.running = false;
         await client;
         expect(dead).to.deep.equal([]);
         await both(state(web({}, [b])));
