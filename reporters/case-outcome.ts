@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** How a case is told in every report: its name, its seconds, its failure as text. Pure. */
-import type { CaseRecord } from '../runner/results/run-record.ts';
+import { isFlaky, type CaseRecord, type RunRecord } from '../runner/results/run-record.ts';
 
 /** The name in JUnit and in the Sonobuoy tarball. */
 export function reportedName(one: CaseRecord): string {
@@ -45,6 +45,7 @@ export function transcript(one: CaseRecord): string {
       time: retry.time,
       text: `attempt ${retry.attempt} thrown away: ${retry.reason}`,
     })),
+    ...one.flakes.map(({ time, what }) => ({ time, text: `wavered: ${what}` })),
     ...one.steps.map((step) => ({
       time: step.time,
       text: `${step.passed ? 'done' : 'FAILED'}: ${step.name} (${step.durationMs} ms)`,
@@ -59,4 +60,11 @@ export function transcript(one: CaseRecord): string {
     .toSorted((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0))
     .map((line) => `${line.time} ${line.text}`)
     .join('\n');
+}
+
+/** How many cases were not right at the first try, and what the run allows. */
+export function flakyText({ cases, run }: RunRecord): string {
+  const flaky = [...cases.values()].filter(isFlaky).length;
+  const budget = run?.flakeBudget === undefined ? '' : ` (flake budget ${run.flakeBudget})`;
+  return `${flaky} ${flaky === 1 ? 'case was' : 'cases were'} not right at the first try${budget}`;
 }

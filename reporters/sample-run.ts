@@ -148,6 +148,11 @@ export const sampleEvents: readonly ResultEvent[] = [
     attempt: 1,
     reason: 'the exec stream to pod a ended',
   }),
+  at(2940, {
+    type: 'flake-observed',
+    caseId: 'dns.service.a-record',
+    what: 'the answer was right, then wrong, then right again',
+  }),
   at(2950, { type: 'case-started', caseId: 'dns.service.a-record', attempt: 2 }),
   at(3500, {
     ...finished('dns.service.a-record', { status: 'inconclusive', startMs: 2950, durationMs: 550 }),

@@ -15,6 +15,7 @@ import { leavesOf, pluginsOf, readItemTree } from './results/item-tree.ts';
 import { readJunit } from './results/junit-reader.ts';
 import { ownRecord } from './results/own-record.ts';
 import { createRecorder } from './results/recorder.ts';
+import type { ResultEvent } from './results/events.ts';
 import { openResults } from './results/result-source.ts';
 import { countCases, foldEvents, verdictOf } from './results/run-record.ts';
 import { writeFileSafely } from './results/write-file.ts';
@@ -116,6 +117,26 @@ describe('verdictOf', () => {
       verdict: 'inconclusive',
       reason: 'the run was cut off before its end',
     });
+  });
+  it('more flaky cases than the budget allows fail a run in which all passed', () => {
+    const told = (flakeBudget: string | undefined, ...flakes: ResultEvent[]) => {
+      const passing = sampleEvents.flatMap((event): ResultEvent[] => {
+        if (event.type === 'run-started') return [{ ...event, ...(flakeBudget !== undefined && { flakeBudget }) }];
+        if (event.type === 'case-retried' || event.type === 'flake-observed') return [];
+        if (event.type === 'run-finished') return [...flakes, { ...event, verdict: 'passed' }];
+        return [event.type === 'case-finished' ? { ...event, status: 'passed', attempts: 1 } : event];
+      });
+      return verdictOf(foldEvents(passing)).reason;
+    };
+    const [caseId = ''] = [...foldEvents(sampleEvents).cases.keys()];
+    const flake: ResultEvent = { type: 'flake-observed', time: '', caseId, what: 'x/a was open, closed, open' };
+    const retried: ResultEvent = { type: 'case-retried', time: '', caseId, attempt: 1, reason: 'the stream broke' };
+    expect(told('0', flake)).to.equal('1 of 5 cases were flaky, and the flake budget 0 allows 0');
+    expect(told('0', retried)).to.contain('1 of 5 cases were flaky');
+    expect(told('19%', flake)).to.contain('allows 0');
+    for (const enough of [undefined, '1', '20%'])
+      expect(told(enough, flake, flake) ?? '', enough).not.to.contain('flaky');
+    expect(told('0') ?? '').not.to.contain('flaky');
   });
   it('a run in which nothing was carried out says nothing', () => {
     const finished = { type: 'run-finished', time: '', verdict: 'passed', interrupted: false, durationMs: 1 } as const;

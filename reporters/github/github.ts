@@ -3,8 +3,8 @@
  * For GitHub Actions: workflow commands that annotate the job with each failure (to be printed), and Markdown for the step summary (to be
  * appended to $GITHUB_STEP_SUMMARY).
  */
-import { countCases, verdictOf, type CaseRecord } from '../../runner/results/run-record.ts';
-import { failureText, reasonOf, reportedName, statusOf } from '../case-outcome.ts';
+import { countCases, isFlaky, verdictOf, type CaseRecord } from '../../runner/results/run-record.ts';
+import { failureText, flakyText, reasonOf, reportedName, statusOf } from '../case-outcome.ts';
 import { explanationsOf } from '../explanations.ts';
 import type { Reporter, ReportInput } from '../report.ts';
 
@@ -50,6 +50,7 @@ export function stepSummary({ record, files }: ReportInput): string {
     }),
     `| **all** | **${counts.passed}** | **${counts.failed}** | **${counts.inconclusive + counts.unfinished}** | **${counts.skipped}** |`,
     '',
+    ...(cases.some(isFlaky) ? [`${flakyText(record)}.`, ''] : []),
     ...telling.flatMap((one) => [
       `<details><summary>${statusOf(one)}: ${html(reportedName(one))}</summary>`,
       '',

@@ -2,7 +2,7 @@
 /** Everything that the page shows, computed beforehand, so that the template only places it. Pure. */
 import type { CaseStatus, Verdict } from '../../runner/results/events.ts';
 import { countCases, verdictOf, type CaseRecord, type Counts } from '../../runner/results/run-record.ts';
-import { reasonOf, statusOf } from '../case-outcome.ts';
+import { flakyText, reasonOf, statusOf } from '../case-outcome.ts';
 import { explanationsOf, textOf } from '../explanations.ts';
 import type { ReportInput, ResultFiles } from '../report.ts';
 import { duration } from '../terminal/terminal.ts';
@@ -118,6 +118,7 @@ export function viewModel(input: ReportInput): ViewModel {
       Started: readableTime(record.run?.time),
       Duration: duration(record.finished?.durationMs ?? 0),
       'Cases at once': record.run?.parallel.toString(),
+      'First tries': flakyText(record),
       Tool: `Plumbline ${record.run?.toolVersion ?? ''}`,
       'Probe image': record.run?.image,
     }),
@@ -235,7 +236,10 @@ function caseView(one: CaseRecord, files: ResultFiles): CaseView {
     ),
     evidence: one.evidence.filter((item) => item.role === 'detail').map((item) => evidenceView(item, files)),
     troubles: one.finished?.troubles ?? [],
-    retries: one.retries.map((retry) => `attempt ${retry.attempt}: ${retry.reason}`),
+    retries: [
+      ...one.retries.map((retry) => `attempt ${retry.attempt}: ${retry.reason}`),
+      ...one.flakes.map(({ what }) => what),
+    ],
   };
 }
 

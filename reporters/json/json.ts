@@ -3,7 +3,7 @@
  * One JSON document with the outcome of a run, for scripts: `plumb-results.json`. Fields are added, never renamed, within one `schema`.
  * The full story, event by event, is `events.jsonl`.
  */
-import { countCases, verdictOf, type CaseRecord } from '../../runner/results/run-record.ts';
+import { countCases, isFlaky, verdictOf, type CaseRecord } from '../../runner/results/run-record.ts';
 import { reasonOf, statusOf } from '../case-outcome.ts';
 import { explanationsOf } from '../explanations.ts';
 import type { Reporter, ResultFiles } from '../report.ts';
@@ -16,6 +16,7 @@ export const jsonReporter: Reporter = ({ record, files }) => {
     verdict,
     reason,
     counts: { ...counts, inconclusive: counts.inconclusive + unfinished },
+    flaky: [...record.cases.values()].filter(isFlaky).length,
     run: record.run && { ...record.run, type: undefined, schema: undefined },
     durationMs: record.finished?.durationMs,
     interrupted: record.finished?.interrupted,
@@ -45,6 +46,9 @@ function caseDocument(one: CaseRecord, files: ResultFiles): object {
     startedAt: one.finished?.startedAt,
     durationMs: one.finished?.durationMs,
     attempts: one.finished?.attempts,
+    retries:
+      one.retries.length === 0 ? undefined : one.retries.map(({ attempt, reason: why }) => ({ attempt, reason: why })),
+    flakes: one.flakes.length === 0 ? undefined : one.flakes.map(({ what }) => what),
     error: one.finished?.error,
     explanation: explanation === '' ? undefined : explanation,
     troubles: one.finished?.troubles,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** OpenMetrics text for a textfile collector or a push gateway: what nightly runs are plotted from. */
 import { caseStatuses } from '../../runner/results/events.ts';
-import { countCases, verdictOf } from '../../runner/results/run-record.ts';
+import { countCases, isFlaky, verdictOf } from '../../runner/results/run-record.ts';
 import { statusOf } from '../case-outcome.ts';
 import type { Reporter } from '../report.ts';
 
@@ -24,6 +24,8 @@ export const openMetricsReporter: Reporter = ({ record }) => {
     sample('plumb_run_duration_seconds', {}, (record.finished?.durationMs ?? 0) / 1000),
     ...family('plumb_cases', 'gauge', 'Cases of the run by status.'),
     ...caseStatuses.map((status) => sample('plumb_cases', { status }, of(status))),
+    ...family('plumb_flaky_cases', 'gauge', 'Cases that were not right at the first try: tried again, or wavering.'),
+    sample('plumb_flaky_cases', {}, cases.filter(isFlaky).length),
     ...family('plumb_case_status', 'stateset', 'Status of each case.'),
     ...cases.flatMap((one) =>
       caseStatuses.map((status) =>

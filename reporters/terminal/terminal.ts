@@ -9,11 +9,12 @@ import {
   applyEvent,
   countCases,
   emptyRecord,
+  isFlaky,
   verdictOf,
   type CaseRecord,
   type RunRecord,
 } from '../../runner/results/run-record.ts';
-import { reportedName, statusOf } from '../case-outcome.ts';
+import { flakyText, reportedName, statusOf } from '../case-outcome.ts';
 
 export interface TerminalOptions {
   readonly colour: boolean;
@@ -49,6 +50,8 @@ export function finalLines(event: ResultEvent, record: RunRecord, options: Termi
       return caseLines(event, record.cases.get(event.caseId), options);
     case 'case-retried':
       return [`${paint('yellow', '~')} ${event.caseId}: tried again: ${event.reason}`];
+    case 'flake-observed':
+      return [`${paint('yellow', '~')} ${event.caseId}: ${event.what}`];
     case 'cluster-disturbed':
       return [paint('yellow', `! ${event.message}`)];
     case 'snapshot-section':
@@ -133,6 +136,7 @@ function summaryLines(record: RunRecord, options: TerminalOptions): string[] {
   const paint = painter(options);
   const cases = [...record.cases.values()];
   const { verdict, reason } = verdictOf(record);
+  const flaky = cases.filter(isFlaky);
   const areas = [...new Set(cases.map((one) => one.description.area))];
   const width = Math.max(0, ...areas.map((area) => area.length));
   const colour = verdict === 'passed' ? 'green' : verdict === 'inconclusive' ? 'yellow' : 'red';
@@ -145,6 +149,7 @@ function summaryLines(record: RunRecord, options: TerminalOptions): string[] {
         paint,
       ),
     ),
+    ...(flaky.length === 0 ? [] : [paint('yellow', `  ${flakyText(record)}`)]),
     '',
     `${paint('bold', paint(colour, verdict.toUpperCase()))} in ${duration(record.finished?.durationMs ?? 0)}${reason === undefined ? '' : `: ${reason}`}`,
   ];

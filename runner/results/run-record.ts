@@ -147,8 +147,8 @@ export function flakesAllowed(budget: string, carriedOut: number): number {
 }
 
 function flakeTrouble(record: RunRecord): string | undefined {
-  const budget = record.run?.flakeBudget;
-  if (budget === undefined) return undefined;
+  const budget: unknown = record.run?.flakeBudget;
+  if (typeof budget !== 'string') return undefined;
   const cases = [...record.cases.values()];
   const flaky = cases.filter(isFlaky).length;
   const carriedOut = cases.filter((one) => (one.finished?.attempts ?? 0) > 0).length;

@@ -6,7 +6,7 @@
  */
 import type { KubernetesObject, V1Service } from '@kubernetes/client-node';
 import type { ProbePod } from '../../../probes/agent/prober.ts';
-import type { CaseContext } from '../../case.ts';
+import { InconclusiveError, type CaseContext } from '../../case.ts';
 import type { KubeClients } from '../../kube-clients.ts';
 import type { Family, Labels, Model, ModelNode, ModelPod, ModelService } from '../../oracles/reachability/model.ts';
 import { familyOf } from '../../oracles/reachability/selectors.ts';
@@ -28,6 +28,8 @@ const podLabel = 'plumbline.io/table-pod';
 const headlessName = 'peers';
 /** With each world come nine agents; more than this many in use at once wait. */
 const worldsMax = 8;
+/** Below the time of a case, so that a slow machine is not taken for a broken cluster. */
+const waitMs = 90_000;
 
 export interface World {
   /** Value of the label `plumbline.io/world` on its namespaces; unique within the run. */
@@ -73,7 +75,11 @@ export async function acquireWorld(t: CaseContext): Promise<World> {
     building: false,
   };
   pools.set(t.kube, pool);
-  const key = await takeKey(pool, t.signal);
+  const limit = AbortSignal.timeout(waitMs);
+  const key = await takeKey(pool, AbortSignal.any([t.signal, limit])).catch((error: unknown) => {
+    if (!limit.aborted || t.signal.aborted) throw error;
+    throw new InconclusiveError(`no world became free, nor was one built, within ${waitMs / 1000} s`);
+  });
   const release = (clean: boolean): void => {
     pool.inUse--;
     if (clean) pool.free.push(key);
