@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * Breaks the embedded cluster in every way of fixtures/faults and asks `plumb diagnose`, as somebody would who knows nothing: it gets a
+ * kubeconfig and no more. What a right answer is, is written by the injecting command into a file that only the score reads.
+ */
+import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Bench, Benchmark } from '../benchmark.ts';
+import { ours } from '../benchmark.ts';
+import { clusterDown, clusterName, kubeconfigPath } from '../cluster.ts';
+import { clusterProgram, temporaryDirectory } from '../control-plane.ts';
+import { runChild } from '../processes.ts';
+import { findingsOf, score, type Cause, type Finding, type Score } from './score.ts';
+
+const plumb = [process.execPath, fileURLToPath(new URL('../../runner/cli/main.ts', import.meta.url))];
+const healthyRuns = 20;
+const commandTimeoutMs = 300_000;
+
+interface ListedFault {
+  readonly id: string;
+  readonly networks?: readonly string[];
+}
+
+interface Diagnosed {
+  readonly findings: readonly Finding[];
+  readonly seconds: number;
+}
+
+export const faults: Benchmark = {
+  name: 'faults',
+  about:
+    'every fault of `plumb cluster fault list` injected, and diagnosed by `plumb diagnose`: detected, hop and object right, seconds',
+  async run(bench) {
+    const pattern = new RegExp(process.env['PLUMB_BENCH_FAULTS'] ?? '');
+    const network = process.env['PLUMB_BENCH_NETWORK'] ?? 'routed';
+    const listed = JSON.parse(await cluster(bench, 'fault', 'list', '--json')) as ListedFault[];
+    const chosen = listed.filter(
+      ({ id, networks }) => pattern.test(id) && (networks === undefined || networks.includes(network)),
+    );
+    const name = clusterName();
+    bench.onCleanup(() => clusterDown(name));
+    const scratch = temporaryDirectory(bench);
+    await fresh(bench, name, network);
+
+    const rounds = bench.options.runs ?? (bench.options.quick ? 3 : healthyRuns);
+    let falseFindings = 0;
+    for (let round = 0; round < rounds; round++) {
+      const { findings, seconds } = await diagnose(bench, name);
+      bench.record({ name: 'diagnosis of the whole cluster', unit: 's', better: 'lower' }, ours, [seconds]);
+      falseFindings += findings.length;
+      for (const finding of findings) bench.note(`false finding on a healthy cluster: ${describe(finding)}`);
+    }
+    bench.record({ name: `false findings in ${rounds} healthy runs`, unit: '', better: 'lower' }, ours, [
+      falseFindings,
+    ]);
+
+    const scores: Score[] = [];
+    for (const { id } of chosen) {
+      bench.signal.throwIfAborted();
+      const result = await tryFault(bench, { id, name, scratch });
+      scores.push(result.score);
+      if (result.seconds !== undefined)
+        bench.record({ name: 'diagnosis of a broken cluster', unit: 's', better: 'lower' }, ours, [result.seconds]);
+      bench.log(`${verdictOf(result.score).padEnd(18)} ${id}${result.said === '' ? '' : `: ${result.said}`}`);
+      if (!result.score.object) bench.note(`${id}: ${verdictOf(result.score)}; said: ${result.said}`);
+      // A cluster that did not heal is no ground for the next fault.
+      if (!(await healed(bench, name, id))) {
+        bench.log(`${id} left the cluster ill: a fresh one`);
+        await clusterDown(name);
+        await fresh(bench, name, network);
+      }
+    }
+    for (const [figure, key] of [
+      ['detected', 'detected'],
+      ['component right', 'component'],
+      ['hop and reason right', 'hop'],
+      ['object right too', 'object'],
+    ] as const) {
+      const share = (100 * scores.filter((one) => one[key]).length) / Math.max(1, scores.length);
+      bench.record({ name: `${figure}, of ${scores.length} faults`, unit: '%', better: 'higher' }, ours, [share]);
+    }
+  },
+};
+
+async function fresh(bench: Bench, name: string, network: string): Promise<void> {
+  await runChild(bench, [...clusterProgram, 'up', '--name', name, '--workers', '2', '--network', network]);
+  await cluster(bench, 'fault', 'workload', '--name', name);
+}
+
+async function tryFault(
+  bench: Bench,
+  { id, name, scratch }: { readonly id: string; readonly name: string; readonly scratch: string },
+): Promise<{ score: Score; seconds: number | undefined; said: string }> {
+  const answer = join(scratch, 'answer.json');
+  const missed: Score = { detected: false, component: false, hop: false, object: false };
+  try {
+    await cluster(bench, 'fault', 'inject', id, '--name', name, '--answer', answer);
+  } catch (error) {
+    bench.signal.throwIfAborted();
+    return { score: missed, seconds: undefined, said: `could not be injected: ${String(error)}` };
+  }
+  const { diagnosis } = JSON.parse(readFileSync(answer, 'utf8')) as { diagnosis: Cause[] };
+  // Out of reach before the diagnosis begins.
+  writeFileSync(answer, '');
+  try {
+    const { findings, seconds } = await diagnose(bench, name);
+    return { score: score(diagnosis, findings), seconds, said: findings.slice(0, 2).map(describe).join('; ') };
+  } catch (error) {
+    bench.signal.throwIfAborted();
+    return { score: missed, seconds: undefined, said: `no diagnosis: ${String(error)}` };
+  }
+}
+
+async function healed(bench: Bench, name: string, id: string): Promise<boolean> {
+  try {
+    await cluster(bench, 'fault', 'heal', '--name', name);
+    // What a fault has set off goes on for a while: a node that must become Ready again, pods that back off.
+    for (let turn = 0; turn < 6; turn++) {
+      if ((await diagnose(bench, name)).findings.length === 0) return true;
+    }
+    bench.note(`${id}: the cluster was still ill after it was healed`);
+    return false;
+  } catch (error) {
+    bench.signal.throwIfAborted();
+    bench.note(`${id}: not healed: ${String(error).slice(0, 300)}`);
+    return false;
+  }
+}
+
+async function diagnose(bench: Bench, name: string): Promise<Diagnosed> {
+  const started = performance.now();
+  const { code, stdout, stderr } = await finish(bench, [
+    ...plumb,
+    'diagnose',
+    '--kubeconfig',
+    kubeconfigPath(name),
+    '--json',
+  ]);
+  const seconds = (performance.now() - started) / 1000;
+  // 1 says that something is wrong with the cluster, which is an answer.
+  if (code > 1) throw new Error(`plumb diagnose ended with ${code}: ${stderr.slice(-500)}`);
+  return { findings: findingsOf(stdout), seconds };
+}
+
+async function cluster(bench: Bench, ...args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await finish(bench, [...clusterProgram, ...args]);
+  if (code !== 0) throw new Error(`plumb cluster ${args.join(' ')}: ${stderr.slice(-500)}`);
+  return stdout;
+}
+
+/** Runs a command of this project to its end, whatever its exit code. */
+function finish(
+  bench: Bench,
+  [program = '', ...args]: readonly string[],
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const { signal } = bench;
+    execFile(program, args, { signal, maxBuffer: 64 << 20, timeout: commandTimeoutMs }, (error, stdout, stderr) => {
+      if (error !== null && typeof error.code !== 'number') reject(error);
+      else resolve({ code: Number(error?.code ?? 0), stdout, stderr });
+    });
+  });
+}
+
+function describe({ reason, component, node, objects, summary }: Finding): string {
+  return `${component} ${reason}${node === undefined ? '' : ` on ${node}`} [${objects.join(', ')}] ${summary}`;
+}
+
+function verdictOf(one: Score): string {
+  if (one.object) return 'right';
+  if (one.hop) return 'object not named';
+  if (one.component) return 'wrong hop';
+  return one.detected ? 'wrong component' : 'not detected';
+}
