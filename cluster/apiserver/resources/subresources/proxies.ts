@@ -105,14 +105,13 @@ export function parseSegment(segment: string): Segment {
 async function proxy(request: SubresourceRequest, target: Target): Promise<SubresourceResponse> {
   const { raw, upgrade, rest } = request;
   const [path = '', query = ''] = splitOnce(raw.url ?? '', '?');
-  const at = path.indexOf('/proxy', path.indexOf(encodedName(path)));
-  const prefix = at < 0 ? path : path.slice(0, at + '/proxy'.length);
+  const prefix = proxyPrefix(path);
   const missingSlash = rest === '' && !path.endsWith('/');
   if (missingSlash && upgrade === undefined && (request.method === 'GET' || request.method === 'HEAD')) {
     const location = `${path}/${query === '' ? '' : `?${query}`}`;
     return { status: 301, headers: { location }, stream: new PassThrough().end() };
   }
-  const behind = at < 0 ? `/${rest}` : path.slice(prefix.length);
+  const behind = path.slice(prefix.length);
   const backendPath = `${behind === '' ? '/' : behind}${query === '' ? '' : `?${query}`}`;
   if (upgrade !== undefined) {
     const backend = await dial(target);
@@ -124,12 +123,11 @@ async function proxy(request: SubresourceRequest, target: Target): Promise<Subre
   return rewritten(response, prefix, target);
 }
 
-/** The first segment that carries the object's name, so that a namespace or name `proxy` does not mislead. */
-function encodedName(path: string): string {
+/** The path up to and with the subresource, whose place tells it from objects that are called `proxy` too. */
+export function proxyPrefix(path: string): string {
   const parts = path.split('/');
-  const kinds = ['pods', 'services', 'nodes'];
-  const from = parts[3] === 'namespaces' ? 5 : 3;
-  return kinds.includes(parts[from] ?? '') ? `/${parts.slice(from, from + 2).join('/')}/` : '/proxy';
+  const resource = parts[3] === 'namespaces' ? 5 : 3;
+  return parts.slice(0, resource + 3).join('/');
 }
 
 async function dial(target: Target): Promise<net.Socket> {
