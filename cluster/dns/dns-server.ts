@@ -59,6 +59,11 @@ export class DnsServer {
     return [...this.#ports.values()].map(({ listeners }) => listeners.port);
   }
 
+  /** What takes the packets of each port. */
+  get frontends(): readonly Frontend[] {
+    return [...this.#ports.values()].map(({ frontend }) => frontend);
+  }
+
   /** Serves `configs` from now on; `text` is where they come from. Errors: a port that cannot be had; the old ones stay. */
   async use(configs: readonly ServerConfig[], text: string): Promise<void> {
     const wanted = new Map<string, ServerConfig[]>();

@@ -314,6 +314,7 @@ class Writer {
   readonly #limit: number;
   /** Where each name already written starts, in lower case. */
   readonly #names = new Map<string, number>();
+  #question: { readonly name: string; readonly offset: number } | undefined;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -330,8 +331,14 @@ class Writer {
     this.#length += value.copy(this.#buffer, this.#length);
   }
 
-  /** `name` and its parents can be pointed to from now on. */
+  /** `name`, which is at `offset`, and its parents can be pointed to from now on. */
   rememberName(name: string, offset: number): void {
+    this.#question = { name, offset };
+  }
+
+  /** Taken apart only when a name other than it is written, which many answers do without. */
+  #rememberParents({ name, offset }: { readonly name: string; readonly offset: number }): void {
+    this.#question = undefined;
     let rest = name;
     let at = offset;
     while (rest !== '' && at < 0x4000) {
@@ -344,6 +351,13 @@ class Writer {
   }
 
   name(name: string): void {
+    if (this.#question !== undefined) {
+      if (name !== '' && name === this.#question.name) {
+        this.u16(0xc000 | this.#question.offset);
+        return;
+      }
+      this.#rememberParents(this.#question);
+    }
     let rest = name;
     while (rest !== '') {
       const key = rest.toLowerCase();
@@ -390,7 +404,7 @@ class Writer {
   #data(record: ResourceRecord): void {
     switch (record.type) {
       case 'A':
-        this.bytes(Buffer.from(record.address.split('.').map(Number)));
+        this.#ipv4(record.address);
         return;
       case 'AAAA':
         for (const group of ipv6Groups(record.address)) this.u16(group);
@@ -424,6 +438,20 @@ class Writer {
       case 'OTHER':
         this.bytes(record.data);
     }
+  }
+
+  #ipv4(address: string): void {
+    this.#reserve(4);
+    let byte = 0;
+    for (let index = 0; index < address.length; index++) {
+      const code = address.charCodeAt(index);
+      if (code !== 46) byte = byte * 10 + code - 48;
+      else {
+        this.#buffer[this.#length++] = byte;
+        byte = 0;
+      }
+    }
+    this.#buffer[this.#length++] = byte;
   }
 
   #text(text: string): void {
