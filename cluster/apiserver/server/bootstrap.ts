@@ -6,6 +6,7 @@ import type { Logger } from '../../machinery/log.ts';
 import { reconcileRoles } from '../authorization/reconcile-roles.ts';
 import type { KubeObject, Registry } from '../resources/definition.ts';
 import { isReason } from '../status.ts';
+import { timestamp } from './core.ts';
 import { equal } from './json.ts';
 
 export interface BootstrapOptions {
@@ -15,6 +16,7 @@ export interface BootstrapOptions {
   readonly securePort: number;
   /** First address of the Service range. */
   readonly serviceAddress: string;
+  readonly serviceRanges: readonly string[];
   /** PEM text. */
   readonly clientCa: string;
   /** PEM text; absent when this server passes requests on without a certificate of its own. */
@@ -39,8 +41,34 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
     ensure(registry, 'configmaps', clientAuthorities(options), ['data']),
     reconcileRoles(registry),
     kubernetesService(options),
+    serviceCidr(options),
   ]);
   void keepEndpoints(options);
+}
+
+/** The ranges of the command line as an object, which is the server's own and ready from the start. */
+async function serviceCidr({ registry, serviceRanges }: BootstrapOptions): Promise<void> {
+  const resource = 'servicecidrs.networking.k8s.io';
+  const name = 'kubernetes';
+  const wanted = object('networking.k8s.io/v1', 'ServiceCIDR', { name });
+  wanted['spec'] = { cidrs: serviceRanges };
+  await ensure(registry, resource, wanted);
+  await registry.update(
+    resource,
+    undefined,
+    name,
+    (current) => {
+      const { conditions = [] } = (current['status'] ?? {}) as { conditions?: { type: string; status: string }[] };
+      if (conditions.some(({ type, status }) => type === 'Ready' && status === 'True')) {
+        return undefined;
+      }
+      const message = 'Kubernetes default Service CIDR is ready';
+      const ready = { type: 'Ready', status: 'True', reason: '', message, lastTransitionTime: timestamp() };
+      current['status'] = { conditions: [...conditions.filter(({ type }) => type !== 'Ready'), ready] };
+      return current;
+    },
+    { subresource: 'status' },
+  );
 }
 
 async function keepEndpoints(options: BootstrapOptions): Promise<void> {

@@ -121,6 +121,7 @@ export async function runApiServer(options: RunOptions, log: Logger, signal: Abo
       advertiseAddress: options.advertiseAddress,
       securePort: options.securePort,
       serviceAddress: firstAddress(options.serviceClusterIPRanges[0] ?? ''),
+      serviceRanges: options.serviceClusterIPRanges,
       clientCa: options.tls.ca.toString(),
       frontProxyAuthority: options.frontProxyAuthority,
       frontProxyNames: options.frontProxyNames,
