@@ -61,6 +61,7 @@ const noTests = new Set([
   '--exist',
   '--timeout',
   '--hitcount',
+  '--nfacct-name',
   '--checksum-fill',
   '--set-dscp',
   '--nflog-size',

@@ -41,89 +41,139 @@ interface Place {
   readonly rules: NodeRules;
 }
 
+interface Viewpoint {
+  readonly source: string;
+  readonly fromNode: boolean;
+  readonly inDevice: string | undefined;
+  /** Put behind what was found; empty for the ordinary client. */
+  readonly words: string;
+}
+
+/** The first is the ordinary client; the others are asked only whether they are served alike. */
+function viewpoints(entry: ExpectedEntry, place: Place, family: 4 | 6): Viewpoint[] {
+  if (entry.kind !== 'ClusterIP')
+    return [{ source: admitted(entry, family), fromNode: false, inDevice: uplinkOf(place.rules, family), words: '' }];
+  const pod = podAddress(place, family);
+  const own = nodeAddress(place.node, family);
+  return [
+    ...(pod === undefined ? [] : [{ source: pod, fromNode: false, inDevice: undefined, words: '' }]),
+    ...(own === undefined
+      ? []
+      : [{ source: own, fromNode: true, inDevice: undefined, words: ', for processes of the node itself' }]),
+  ];
+}
+
 function entryFindings(entry: ExpectedEntry, place: Place): Finding[] {
-  const { state, rules } = place;
   const family = entry.address.includes(':') ? 6 : 4;
+  const found = new Map<string, Finding>();
+  for (const viewpoint of viewpoints(entry, place, family))
+    for (const one of viewFindings(entry, viewpoint, place)) if (!found.has(one.key)) found.set(one.key, one);
+  return [...found.values()];
+}
+
+function viewFindings(entry: ExpectedEntry, { source, fromNode, inDevice, words }: Viewpoint, place: Place): Finding[] {
+  const { state, rules } = place;
   const packet = { destination: entry.address, protocol: entry.protocol, port: entry.number };
-  const sourceOf = (): { source: string; fromNode: boolean } => {
-    if (entry.kind !== 'ClusterIP') return { source: admitted(entry, family), fromNode: false };
-    const pod = podAddress(place, family);
-    return pod === undefined
-      ? { source: nodeAddress(place.node, family) ?? outside[family], fromNode: true }
-      : { source: pod, fromNode: false };
-  };
-  const { source, fromNode } = sourceOf();
-  const inDevice = fromNode || entry.kind === 'ClusterIP' ? undefined : uplinkOf(rules, family);
-  const outcomes = evaluatePacket(rules, { ...packet, source }, { fromNode, ...(inDevice && { inDevice }) });
-  const object = `Service ${entry.service} port ${entry.port}`;
-  const where = `${entry.kind} ${bracketed(entry.address)}:${entry.number}/${entry.protocol}`;
+  const evaluate = (from: string): Outcome[] =>
+    evaluatePacket(rules, { ...packet, source: from }, { fromNode, ...(inDevice && { inDevice }) });
+  const outcomes = evaluate(source);
   const doubts = [...new Set(outcomes.flatMap((one) => one.doubts))];
   // An answer that rests on rules that were not understood is none.
   if (outcomes.length === 0 || (doubts.length > 0 && outcomes.every(({ path }) => path.length === 0))) return [];
 
-  const report = (about: string, what: string, proof: readonly string[]): Finding =>
+  const report: Report = (about, what, proof) =>
     finding({
       about: `${about} ${entry.kind} ${entry.address}`,
       component: 'kube-proxy',
       node: state.node,
-      object,
-      what: `${where}: ${what}`,
+      object: `Service ${entry.service} port ${entry.port}`,
+      what: `${entry.kind} ${bracketed(entry.address)}:${entry.number}/${entry.protocol}: ${what}${words}`,
       proof: [...proof, ...doubts.map((doubt) => `not understood: ${doubt}`)],
       remedy: `Look whether kube-proxy (or what stands in for it) runs on ${state.node} and at its log; it writes all rules anew when it is started again.`,
     });
 
   const shares = sharesOf(outcomes);
-  const found: Finding[] = [];
-  if (entry.endpoints.length === 0) {
-    for (const [target, { rule }] of shares)
-      found.push(
-        report(
-          `extra ${target}`,
-          `leads to ${target}, but the API has no endpoint to choose${because(entry, target)}`,
-          rule,
-        ),
-      );
-    return found;
-  }
+  if (entry.endpoints.length === 0) return emptyFindings(entry, { outcomes, shares, report });
   const missing = entry.endpoints.filter((endpoint) => !shares.has(endpoint));
-  if (missing.length === entry.endpoints.length && shares.size === 0) {
+  if (shares.size === 0) {
     const ended = outcomes.map((one) => `${one.end} ${one.by === undefined ? 'by no rule' : `by ${ruleLine(one)}`}`);
+    const some = entry.endpoints.slice(0, 5).join(', ');
     return [
-      report(
-        'none',
-        `leads nowhere; the API has ${entry.endpoints.length} endpoint(s): ${entry.endpoints.slice(0, 5).join(', ')}`,
-        [...new Set(ended)],
-      ),
+      report('none', `leads nowhere; the API has ${entry.endpoints.length} endpoint(s): ${some}`, [...new Set(ended)]),
     ];
   }
-  for (const endpoint of missing)
-    found.push(
-      report(`missing ${endpoint}`, `never leads to ${endpoint}, which is an endpoint to choose`, linesOf(shares)),
-    );
+  const found = missing.map((endpoint) =>
+    report(`missing ${endpoint}`, `never leads to ${endpoint}, which is an endpoint to choose`, linesOf(shares)),
+  );
   for (const [target, { rule, probability }] of shares) {
     if (!entry.endpoints.includes(target)) {
       const reason = entry.known.get(target);
-      const what = `leads to ${target} with probability ${rounded(probability)}, ${reason === undefined ? 'which the API does not have as an endpoint' : `although ${reason}`}`;
+      const why = reason === undefined ? 'which the API does not have as an endpoint' : `although ${reason}`;
+      const what = `leads to ${target} with probability ${rounded(probability)}, ${why}`;
       found.push(report(`${reason === undefined ? 'stale' : 'extra'} ${target}`, what, rule));
       continue;
     }
     const share = 1 / entry.endpoints.length;
-    if (
-      missing.length === 0 &&
-      shares.size === entry.endpoints.length &&
-      Math.abs(probability - share) > share * shareTolerance
-    )
-      found.push(
-        report(
-          `probability ${target}`,
-          `chooses ${target} with probability ${rounded(probability)} instead of ${rounded(share)}`,
-          rule,
-        ),
-      );
+    const isWhole = missing.length === 0 && shares.size === entry.endpoints.length;
+    if (isWhole && Math.abs(probability - share) > share * shareTolerance) {
+      const what = `chooses ${target} with probability ${rounded(probability)} instead of ${rounded(share)}`;
+      found.push(report(`probability ${target}`, what, rule));
+    }
   }
   if (entry.kind !== 'ClusterIP') found.push(...sourceFindings(entry, outcomes, report));
-  if (entry.sourceRanges.length > 0) found.push(...rangeFindings(entry, { ...place, family, inDevice, report }));
+  else if (!fromNode) found.push(...hairpinFindings(entry, evaluate, report));
+  if (entry.sourceRanges.length > 0)
+    found.push(...rangeFindings(entry, { ...place, family: entry.address.includes(':') ? 6 : 4, inDevice, report }));
   return found;
+}
+
+/** Nothing to choose: the packet must be refused or dropped, and not be sent somewhere else. */
+function emptyFindings(
+  entry: ExpectedEntry,
+  {
+    outcomes,
+    shares,
+    report,
+  }: { readonly outcomes: readonly Outcome[]; readonly shares: ReadonlyMap<string, Share>; readonly report: Report },
+): Finding[] {
+  const passed = shares.size > 0 ? undefined : outcomes.find(({ end }) => end === 'forwarded');
+  return [
+    ...[...shares].map(([target, { rule }]) => {
+      const reason = entry.known.get(target);
+      const what = `leads to ${target}, but the API has no endpoint to choose${reason === undefined ? '' : ` (${reason})`}`;
+      return report(`extra ${target}`, what, rule);
+    }),
+    ...(passed === undefined
+      ? []
+      : [
+          report(
+            'passed on',
+            `has no endpoint to choose and is not refused, but sent out of ${passed.device} as it is`,
+            [ruleLine(passed)],
+          ),
+        ]),
+  ];
+}
+
+/** A pod that reaches itself through its Service must not see its own address, or it answers without the way back. */
+function hairpinFindings(entry: ExpectedEntry, evaluate: (source: string) => Outcome[], report: Report): Finding[] {
+  const own = entry.endpoints.filter((endpoint) => entry.onNode.has(endpoint)).slice(0, 4);
+  return own.flatMap((endpoint) => {
+    const source = endpoint.slice(0, endpoint.lastIndexOf(':')).replace(/^\[(.*)\]$/, '$1');
+    return evaluate(source)
+      .filter(
+        (one) =>
+          one.end === 'forwarded' && one.doubts.length === 0 && targetOf(one) === endpoint && one.source === source,
+      )
+      .slice(0, 1)
+      .map((one) =>
+        report(
+          `hairpin ${endpoint}`,
+          `lets ${source} reach itself under its own address, so that its answers do not come back`,
+          [ruleLine(one)],
+        ),
+      );
+  });
 }
 
 type Report = (about: string, what: string, proof: readonly string[]) => Finding;
@@ -264,11 +314,6 @@ function linesOf(shares: ReadonlyMap<string, Share>): string[] {
   return [...shares]
     .slice(0, 5)
     .map(([target, { probability }]) => `leads to ${target} with probability ${rounded(probability)}`);
-}
-
-function because(entry: ExpectedEntry, target: string): string {
-  const reason = entry.known.get(target);
-  return reason === undefined ? '' : ` (${reason})`;
 }
 
 function admitted({ sourceRanges }: ExpectedEntry, family: 4 | 6): string {
