@@ -16,6 +16,8 @@ import { policyRandom } from './policy-rules/policy-random.ts';
 import { pcap } from './pcap.ts';
 import { Recording, table, type BenchmarkResult, type Document } from './report.ts';
 import { scheduler } from './scheduler.ts';
+import { services } from './services.ts';
+import { servicesFlap } from './services-flap.ts';
 
 const benchmarks: readonly Benchmark[] = [
   clusterUp,
@@ -26,6 +28,8 @@ const benchmarks: readonly Benchmark[] = [
   policyChange,
   policyRandom,
   dns,
+  services,
+  servicesFlap,
   pcap,
 ];
 
