@@ -10,13 +10,13 @@ import { makeMountPoints } from '../machines/mount-points.ts';
 import { logTail, serviceNames, serviceStatus } from '../machines/supervisor.ts';
 import { applyManifests } from './add-ons.ts';
 import { bundleAll, programs, type Program } from './bundle.ts';
-import { checks, examine } from './doctor.ts';
+import { checks, checksOfMode, examine } from './doctor.ts';
 import { imageTemplate, type ImageTemplate } from './images/template.ts';
 import { lanGateways, lanNetworks } from './ip-plan.ts';
 import { cacheDirectory, clusterPaths, stateDirectory } from './layout.ts';
 import { bootNode, configureNode, startServices } from './node-boot.ts';
 import { writePki } from './pki.ts';
-import { apiServerAnswers, dnsAnswers, labelNodes, nodesReady } from './readiness.ts';
+import { apiServerAnswers, dnsAnswers, ingressServes, labelNodes, nodesReady } from './readiness.ts';
 import { controlPlane, writeState, type ClusterState, type NodeState } from './state.ts';
 import { StepError, type Step } from './steps.ts';
 
@@ -26,7 +26,7 @@ export function bringUpSteps(state: ClusterState, wait: boolean): Step[] {
   let images: ImageTemplate | undefined;
   const first = controlPlane(state);
   return [
-    { id: 'machine', title: 'Check the machine', needs: [], run: requireMachine },
+    { id: 'machine', title: 'Check the machine', needs: [], run: () => requireMachine(state) },
     {
       id: 'bundles',
       title: 'Bundle the components',
@@ -111,7 +111,7 @@ export function bringUpSteps(state: ClusterState, wait: boolean): Step[] {
       id: `services ${node.name}`,
       title: `Start kubelet, network agent and kube-proxy on ${node.name}`,
       needs: [`etcd ${node.name}`, 'apiserver'],
-      run: () => startServices(node, (name) => ['kubelet', 'network-agent', 'kube-proxy'].includes(name)),
+      run: () => startServices(node, (name) => ['kubelet', 'network-agent', 'kube-proxy', 'bird'].includes(name)),
     })),
     ...(wait
       ? readySteps(state, ['add-ons', 'control-plane', ...state.nodes.map((node) => `services ${node.name}`)])
@@ -137,12 +137,26 @@ export function readySteps(state: ClusterState, needs: readonly string[]): Step[
       needs: ['nodes-ready'],
       run: (signal) => dnsAnswers(state, signal),
     },
+    ...(state.options.ingress
+      ? [
+          {
+            id: 'ingress',
+            title: 'Wait for the ingress controller to serve',
+            needs: ['nodes-ready'],
+            run: (signal: AbortSignal) => ingressServes(state, signal),
+          },
+        ]
+      : []),
   ];
 }
 
 /** The required checks of the doctor; the first that fails is the error, with its remedy. */
-async function requireMachine(): Promise<void> {
-  const failed = (await examine(checks.filter((check) => check.level === 'required'))).filter((result) => !result.ok);
+async function requireMachine({ options }: ClusterState): Promise<void> {
+  const ofMode = checksOfMode[options.network];
+  const needed = checks.filter(
+    ({ id, level }) => level === 'required' || ofMode.includes(id) || (options.ingress && id === 'program-haproxy'),
+  );
+  const failed = (await examine(needed)).filter((result) => !result.ok);
   const first = failed[0];
   if (first === undefined) return;
   const others = failed.length > 1 ? ` (and ${failed.length - 1} more; "plumb doctor" lists them)` : '';

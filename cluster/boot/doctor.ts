@@ -12,6 +12,7 @@ import { cniDirectory } from './containerd.ts';
 import { lacksSysResource } from './containerd.ts';
 import { stateDirectory } from './layout.ts';
 import { nodeResolvConf } from './node-files.ts';
+import type { NetworkMode } from './state.ts';
 
 export interface Finding {
   readonly ok: boolean;
@@ -51,6 +52,8 @@ const programs: readonly { name: string; packages: string; level: Check['level']
   { name: 'tar', packages: 'tar', level: 'required', use: 'packs the images' },
   { name: 'iptables', packages: 'iptables', level: 'advised', use: 'is needed by CNI plugins that masquerade' },
   { name: 'conntrack', packages: 'conntrack', level: 'advised', use: 'shows and clears translated connections' },
+  { name: 'bird', packages: 'bird2', level: 'advised', use: 'speaks BGP for "--network bgp"' },
+  { name: 'haproxy', packages: 'haproxy', level: 'advised', use: 'serves Ingresses for "--ingress"' },
   { name: 'tcpdump', packages: 'tcpdump', level: 'advised', use: 'captures packets in probe pods' },
   {
     name: 'kubectl',
@@ -141,6 +144,31 @@ export const checks: readonly Check[] = [
         {
           remedy: 'load the modules: modprobe -a veth bridge',
         },
+      ),
+  },
+  {
+    id: 'vxlan',
+    title: 'kernel: vxlan (for "--network vxlan")',
+    level: 'advised',
+    run: () =>
+      attempt(['unshare', '-n', 'ip', 'link', 'add', 'name', 'v0', 'type', 'vxlan', 'id', '1', 'dstport', '8472'], {
+        remedy: 'load the module: modprobe vxlan',
+      }),
+  },
+  {
+    id: 'bandwidth',
+    title: 'kernel: ifb and tbf (for the bandwidth annotations of pods)',
+    level: 'advised',
+    run: () =>
+      attempt(
+        [
+          'unshare',
+          '-n',
+          'sh',
+          '-c',
+          'ip link add name i0 type ifb && tc qdisc add dev i0 root tbf rate 1mbit burst 32kb latency 25ms',
+        ],
+        { remedy: 'load the modules: modprobe -a ifb sch_tbf sch_ingress act_mirred' },
       ),
   },
   {
@@ -255,6 +283,13 @@ export const checks: readonly Check[] = [
     },
   },
 ];
+
+/** Advised checks that a cluster with this network cannot do without. */
+export const checksOfMode: Readonly<Record<NetworkMode, readonly string[]>> = {
+  routed: [],
+  vxlan: ['vxlan'],
+  bgp: ['program-bird'],
+};
 
 /** Runs the checks at once; results in the order of the list. */
 export async function examine(selected: readonly Check[] = checks): Promise<CheckResult[]> {

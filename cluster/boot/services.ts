@@ -10,7 +10,7 @@ import { hostOf } from '../network/addresses.ts';
 import type { Program } from './bundle.ts';
 import { ipPlan, type IpPlan } from './ip-plan.ts';
 import { cacheDirectory, clusterDomain } from './layout.ts';
-import { controlPlane, type ClusterState, type NodeState } from './state.ts';
+import { controlPlane, type ClusterState, type NetworkMode, type NodeState } from './state.ts';
 
 export interface ServiceContext {
   readonly state: ClusterState;
@@ -42,6 +42,18 @@ function containerdService(): Service {
     command: ['containerd', '--config', '/etc/kubernetes/containerd.toml'],
     env: { GOGC: '50' },
   };
+}
+
+/** BIRD 2, as soon as the network agent has written its configuration. */
+function birdService(): Service {
+  const [configuration, socket] = ['/etc/bird/bird.conf', '/run/bird/bird.ctl'];
+  const script = [
+    'mkdir -p "$(dirname "$2")"',
+    'until [ -s "$1" ]; do sleep 0.1; done',
+    // -R: routes that the kernel has from an earlier run stay until peers have told theirs again.
+    'exec bird -f -R -c "$1" -s "$2"',
+  ].join('\n');
+  return { name: 'bird', command: ['sh', '-ec', script, 'sh', configuration, socket] };
 }
 
 function controlPlaneServices(context: ServiceContext): Service[] {
@@ -86,7 +98,7 @@ function controlPlaneServices(context: ServiceContext): Service[] {
       `--cluster-cidr=${plan.podNetworks.join(',')}`,
       ...(state.options.loadBalancerRange === '' ? [] : [`--load-balancer-range=${state.options.loadBalancerRange}`]),
       '--allocate-node-cidrs=true',
-      ...nodeMaskFlags(plan),
+      ...nodeMaskFlags(plan, state.options.network),
       `--service-cluster-ip-range=${plan.serviceNetworks.join(',')}`,
       '--use-service-account-credentials=true',
       '--leader-elect=true',
@@ -109,10 +121,12 @@ function workerServices(context: ServiceContext): Service[] {
       '--container-runtime-endpoint=unix:///run/containerd/containerd.sock',
       ...(isTainted ? ['--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule'] : []),
     ]),
+    ...(state.options.network === 'bgp' ? [birdService()] : []),
     ...program(context, 'network-agent', [
       '--kubeconfig=/etc/kubernetes/network-agent.conf',
       `--node-name=${node.name}`,
       `--cluster-cidr=${plan.podNetworks.join(',')}`,
+      `--network-mode=${state.options.network}`,
       '--cni-conf-dir=/etc/cni/net.d',
     ]),
     ...program(context, 'kube-proxy', [
@@ -127,7 +141,9 @@ function workerServices(context: ServiceContext): Service[] {
 }
 
 /** As upstream's flags have it: one flag for one family, one each for two. */
-function nodeMaskFlags({ podNetworks, nodeMaskSizes }: IpPlan): string[] {
+function nodeMaskFlags({ podNetworks, nodeMaskSizes: usual }: IpPlan, network: NetworkMode): string[] {
+  // Calico's block, of which a node gets more as it needs them.
+  const nodeMaskSizes = usual.map((size) => (network === 'bgp' && size === 24 ? 26 : size));
   if (podNetworks.length === 1) return nodeMaskSizes.map((size) => `--node-cidr-mask-size=${size}`);
   return podNetworks.map(
     (network, index) => `--node-cidr-mask-size-ipv${network.includes(':') ? 6 : 4}=${nodeMaskSizes[index] ?? ''}`,

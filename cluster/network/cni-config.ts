@@ -12,6 +12,8 @@ export interface CniOptions {
 }
 
 export const networkName = 'plumb';
+/** Where `host-local` keeps a file per address that it has handed out. */
+export const leasesDirectory = `/var/lib/cni/networks/${networkName}`;
 const fileName = '10-plumb.conflist';
 
 /**
@@ -26,19 +28,24 @@ const withoutAddressDetection: readonly object[] = [
 
 /** The network list as a value. */
 export function cniConfig({ podCIDRs, mtu }: CniOptions): object {
+  const isIPv6 = (cidr: string): boolean => cidr.includes(':');
+  const families = [podCIDRs.filter((cidr) => !isIPv6(cidr)), podCIDRs.filter(isIPv6)]
+    .filter((cidrs) => cidrs.length > 0)
+    .toSorted(([a = ''], [b = '']) => podCIDRs.indexOf(a) - podCIDRs.indexOf(b));
   return {
     cniVersion: '1.0.0',
     name: networkName,
     plugins: [
-      ...(podCIDRs.some((cidr) => cidr.includes(':')) ? withoutAddressDetection : []),
+      ...(podCIDRs.some(isIPv6) ? withoutAddressDetection : []),
       {
         type: 'ptp',
         mtu,
         ipMasq: false,
         ipam: {
           type: 'host-local',
-          ranges: podCIDRs.map((subnet) => [{ subnet }]),
-          routes: podCIDRs.map((cidr) => ({ dst: cidr.includes(':') ? '::/0' : '0.0.0.0/0' })),
+          // One set per family, from which a pod gets one address.
+          ranges: families.map((cidrs) => cidrs.map((subnet) => ({ subnet }))),
+          routes: families.map(([cidr]) => ({ dst: cidr?.includes(':') ? '::/0' : '0.0.0.0/0' })),
         },
       },
       { type: 'portmap', capabilities: { portMappings: true } },

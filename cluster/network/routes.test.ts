@@ -18,7 +18,7 @@ describe('pod routes', () => {
   ];
 
   it('lead to every node that has a podCIDR and an address, and nowhere for the rest of the own block', () => {
-    expect(desiredRoutes(nodes, 'a')).to.deep.equal([
+    expect(desiredRoutes(nodes, 'a', 'routed')).to.deep.equal([
       { destination: '10.244.0.0/24', via: undefined },
       { destination: '10.244.1.0/24', via: '172.18.0.2' },
     ]);
@@ -30,7 +30,7 @@ describe('pod routes', () => {
       { destination: '10.244.1.0/24', via: '172.18.0.9' },
       { destination: '10.244.7.0/24', via: '172.18.0.7' },
     ];
-    const desired = desiredRoutes(nodes, 'a');
+    const desired = desiredRoutes(nodes, 'a', 'routed');
     expect(routeChanges(present, desired).map(({ verb, route }) => `${verb} ${route.destination}`)).to.deep.equal([
       'delete 10.244.7.0/24',
       'replace 10.244.1.0/24',

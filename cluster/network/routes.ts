@@ -4,6 +4,8 @@
 
 import { familyOf, formatPrefix, parsePrefix } from './addresses.ts';
 import { runIp } from './ip-command.ts';
+import { internalAddresses, podCIDRsOf } from './node-addresses.ts';
+import { macAnnotation, overlayAddress, overlayLink } from './vxlan.ts';
 import type { Node } from '../machinery/api-types.ts';
 
 /** `proto` of every route made here; /etc/iproute2/rt_protos has no name for it. */
@@ -14,10 +16,23 @@ export interface Route {
   readonly destination: string;
   /** The next hop; undefined for addresses of this node's own block that no pod has. */
   readonly via: string | undefined;
+  /** Set when the next hop is reached by this link whatever the link's own addresses are. */
+  readonly onLink?: string | undefined;
 }
 
-/** Every route that this node should have, sorted. Nodes without podCIDR or InternalIP are left out. */
-export function desiredRoutes(nodes: readonly Node[], nodeName: string): Route[] {
+export const networkModes = ['routed', 'vxlan', 'bgp'] as const;
+export type NetworkMode = (typeof networkModes)[number];
+
+export function isNetworkMode(text: string): text is NetworkMode {
+  return (networkModes as readonly string[]).includes(text);
+}
+
+/**
+ * Every route that this node should have, sorted. Nodes without podCIDR, InternalIP or, in mode `vxlan`, a published MAC
+ * are left out. In mode `bgp` all routes are BIRD's.
+ */
+export function desiredRoutes(nodes: readonly Node[], nodeName: string, mode: NetworkMode): Route[] {
+  if (mode === 'bgp') return [];
   const routes: Route[] = [];
   for (const node of nodes) {
     const addresses = internalAddresses(node);
@@ -28,7 +43,13 @@ export function desiredRoutes(nodes: readonly Node[], nodeName: string): Route[]
         routes.push({ destination, via: undefined });
         continue;
       }
-      const via = addresses.find((address) => familyOf(address) === parsePrefix(cidr).family);
+      const { family } = parsePrefix(cidr);
+      if (mode === 'vxlan') {
+        if (node.metadata.annotations?.[macAnnotation] === undefined) continue;
+        routes.push({ destination, via: overlayAddress(node, family), onLink: overlayLink });
+        continue;
+      }
+      const via = addresses.find((address) => familyOf(address) === family);
       if (via !== undefined) routes.push({ destination, via });
     }
   }
@@ -49,7 +70,7 @@ export function routeChanges(present: readonly Route[], desired: readonly Route[
   for (const route of desired) {
     const old = held.get(route.destination);
     if (old === undefined) changes.push({ verb: 'add', route });
-    else if (old.via !== route.via) changes.push({ verb: 'replace', route });
+    else if (old.via !== route.via || old.onLink !== route.onLink) changes.push({ verb: 'replace', route });
   }
   return changes;
 }
@@ -59,9 +80,7 @@ export async function reconcileRoutes(
   desired: readonly Route[],
   onError: (error: Error) => void,
 ): Promise<RouteChange[]> {
-  const families = new Set(desired.map((route) => (route.destination.includes(':') ? 6 : 4)));
-  const present: Route[] = [];
-  for (const family of new Set([4, ...families])) present.push(...(await presentRoutes(family)));
+  const present = [...(await presentRoutes(4)), ...(await presentRoutes(6).catch(() => []))];
   const done: RouteChange[] = [];
   for (const change of routeChanges(present, desired)) {
     try {
@@ -74,33 +93,28 @@ export async function reconcileRoutes(
   return done;
 }
 
-export function podCIDRsOf(node: Node): readonly string[] {
-  const { podCIDRs, podCIDR } = node.spec ?? {};
-  if (podCIDRs !== undefined && podCIDRs.length > 0) return podCIDRs;
-  return podCIDR === undefined || podCIDR === '' ? [] : [podCIDR];
-}
-
-export function internalAddresses(node: Node): string[] {
-  return (node.status?.addresses ?? []).filter(({ type }) => type === 'InternalIP').map(({ address }) => address);
-}
-
 /** Arguments for `ip`. "add" fails where someone else has the route, which is wanted. */
 function routeArguments({ verb, route }: RouteChange): string[] {
   const target = route.via === undefined ? ['unreachable', route.destination] : [route.destination, 'via', route.via];
   const family = route.destination.includes(':') ? ['-6'] : [];
-  return [...family, 'route', verb, ...target, 'proto', String(routeProtocol)];
+  const link = route.onLink === undefined ? [] : ['dev', route.onLink, 'onlink'];
+  return [...family, 'route', verb, ...target, ...link, 'proto', String(routeProtocol)];
 }
 
 async function presentRoutes(family: number): Promise<Route[]> {
   const text = await runIp([`-${family}`, '-json', 'route', 'show', 'proto', String(routeProtocol)]);
   const rows: unknown = JSON.parse(text === '' ? '[]' : text);
   if (!Array.isArray(rows)) return [];
-  return rows.flatMap((row: { dst?: unknown; gateway?: unknown }) =>
+  return rows.flatMap((row: { dst?: unknown; gateway?: unknown; dev?: unknown; flags?: unknown }) =>
     typeof row.dst === 'string' && row.dst !== 'default'
       ? [
           {
             destination: formatPrefix(parsePrefix(row.dst)),
             via: typeof row.gateway === 'string' ? row.gateway : undefined,
+            onLink:
+              Array.isArray(row.flags) && row.flags.includes('onlink') && typeof row.dev === 'string'
+                ? row.dev
+                : undefined,
           },
         ]
       : [],

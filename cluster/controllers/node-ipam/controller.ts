@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives each node its block of pod addresses (`spec.podCIDR`) from the cluster's range, never one block to two nodes.
+// Gives each node its block of pod addresses (`spec.podCIDR`) from the cluster's range, and more when the node's agent asks
+// for them; never one block to two nodes.
 import type { Node } from '../../machinery/api-types.ts';
 import { isConflict, isNotFound } from '../../machinery/client.ts';
 import { resources } from '../../machinery/resources.ts';
 import { WorkQueue } from '../../machinery/work-queue.ts';
 import type { Controller, ControllerContext, Running } from '../controller.ts';
 import { parsePrefix } from '../../network/addresses.ts';
+import {
+  grantedBlocks,
+  grantedBlocksAnnotation,
+  podCIDRsOf,
+  wantedBlocksAnnotation,
+} from '../../network/node-addresses.ts';
 import { BlockPool } from './cidrs.ts';
 
 export const nodeIpamController: Controller = {
@@ -25,7 +32,7 @@ function setup({ client, informers, settings, recorder }: ControllerContext): Ru
   // Blocks are taken and given one node after the other.
   const queue = new WorkQueue({ name: 'node-ipam-controller', reconcile, concurrency: 1 });
   const each = (node: Node, act: (pool: BlockPool, cidr: string) => void): void => {
-    for (const cidr of node.spec?.podCIDRs ?? []) for (const pool of pools) act(pool, cidr);
+    for (const cidr of podCIDRsOf(node)) for (const pool of pools) act(pool, cidr);
   };
   nodes.onChange(({ type, object }) => {
     if (type === 'deleted') each(object, (pool, cidr) => pool.release(cidr));
@@ -35,7 +42,8 @@ function setup({ client, informers, settings, recorder }: ControllerContext): Ru
 
   async function reconcile(name: string): Promise<void> {
     const node = nodes.get(name);
-    if (!node || node.metadata.deletionTimestamp || (node.spec?.podCIDRs ?? []).length > 0) return;
+    if (!node || node.metadata.deletionTimestamp) return;
+    if ((node.spec?.podCIDRs ?? []).length > 0) return grantMore(node, name);
     const taken = pools.map((pool) => pool.take());
     const podCIDRs = taken.filter((cidr) => cidr !== undefined);
     const giveBack = (): void => podCIDRs.forEach((cidr) => pools.forEach((pool) => pool.release(cidr)));
@@ -51,6 +59,29 @@ function setup({ client, informers, settings, recorder }: ControllerContext): Ru
       });
     } catch (error) {
       giveBack();
+      if (!isNotFound(error) && !isConflict(error)) throw error;
+    }
+  }
+
+  /** Another IPv4 block for a node whose pods have used up the addresses of those that it has. */
+  async function grantMore(node: Node, name: string): Promise<void> {
+    const granted = grantedBlocks(node);
+    const wanted = Number(node.metadata.annotations?.[wantedBlocksAnnotation] ?? 0);
+    const pool = pools[settings.clusterCidrs.findIndex((text) => parsePrefix(text).family === 4)];
+    if (pool === undefined || !(wanted > granted.length)) return;
+    const block = pool.take();
+    if (block === undefined) {
+      events.event(node, 'Normal', 'CIDRNotAvailable', `Node ${name} asked for another block of pod addresses`);
+      throw new Error(`no free pod CIDR for node ${name} in ${settings.clusterCidrs.join(',')}`);
+    }
+    try {
+      const annotations = { [grantedBlocksAnnotation]: [...granted, block].join(',') };
+      await client.patch(resources.nodes, name, {
+        type: 'merge',
+        body: { metadata: { uid: node.metadata.uid, annotations } },
+      });
+    } catch (error) {
+      pool.release(block);
       if (!isNotFound(error) && !isConflict(error)) throw error;
     }
   }
