@@ -18,6 +18,10 @@ export interface CaptureOptions extends FilterInput {
   readonly points: readonly CapturePoint[];
   readonly sessions: ReadonlyMap<string, NodeSession>;
   readonly snapLength: number;
+  /** At each point; absent: no bound. */
+  readonly packetsMost?: number;
+  /** A point at which nothing can be captured is told in the summary and stops no other. */
+  readonly partial?: boolean;
   /** Called in the order of time. */
   readonly take: (seen: SeenPacket) => void;
 }
@@ -64,7 +68,7 @@ export function correctionOf({ aheadMs, uncertaintyMs }: ClockOffset): number {
 
 /** Resolves once every point listens. If one cannot, the others are stopped and its error is thrown. */
 export async function startCapture(options: CaptureOptions): Promise<RunningCapture> {
-  const { points, sessions, snapLength, take } = options;
+  const { points, sessions, snapLength, packetsMost, take } = options;
   const nodes = [...new Set(points.map(({ node }) => node))];
   const clocks = new Map<string, ClockOffset>();
   await Promise.all(nodes.map(async (node) => clocks.set(node, await sessionOf(sessions, node).clockOffset())));
@@ -98,6 +102,7 @@ export async function startCapture(options: CaptureOptions): Promise<RunningCapt
           point,
           filter: filterFor(point, options),
           snapLength,
+          ...(packetsMost === undefined ? {} : { packetsMost }),
           correctionMs: correctionOf(clocks.get(point.node) ?? never),
         },
         add,
@@ -105,10 +110,11 @@ export async function startCapture(options: CaptureOptions): Promise<RunningCapt
     ),
   );
   const captures = begun.filter((one) => one.status === 'fulfilled').map(({ value }) => value);
-  const failed = begun.find((one) => one.status === 'rejected');
-  if (failed !== undefined) {
+  const failed = begun.filter((one) => one.status === 'rejected').map(({ reason }) => reason as Error);
+  const [first] = failed;
+  if (first !== undefined && options.partial !== true) {
     await Promise.allSettled(captures.map((capture) => capture.stop()));
-    throw failed.reason;
+    throw first;
   }
   const timer = setInterval(() => merge.advance(Date.now() / 1000), advanceMs);
   return {
@@ -124,6 +130,7 @@ export async function startCapture(options: CaptureOptions): Promise<RunningCapt
         late: merge.late,
         clocks,
         troubles: [
+          ...failed.map(({ message }) => message),
           ...troublesOf(captures),
           ...stopped.filter((one) => one.status === 'rejected').map(({ reason }) => String(reason)),
         ],

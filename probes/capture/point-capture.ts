@@ -10,6 +10,8 @@ export interface PointOptions {
   readonly filter: string;
   /** Octets kept of each packet. */
   readonly snapLength: number;
+  /** tcpdump ends after so many; absent: never. */
+  readonly packetsMost?: number;
   /** Added to the time of each packet. */
   readonly correctionMs: number;
 }
@@ -40,7 +42,7 @@ const readyMs = 10_000;
 /** Resolves when tcpdump says that it listens. Errors name the point and give tcpdump's own words. */
 export async function captureAt(
   session: NodeSession,
-  { point, filter, snapLength, correctionMs }: PointOptions,
+  { point, filter, snapLength, packetsMost, correctionMs }: PointOptions,
   take: (packet: CapturedPacket) => void,
 ): Promise<PointCapture> {
   const parser = new CaptureParser();
@@ -57,6 +59,7 @@ export async function captureAt(
         String(snapLength),
         '-w',
         '-',
+        ...(packetsMost === undefined ? [] : ['-c', String(packetsMost)]),
         ...(filter === '' ? [] : [filter]),
       ],
       ...(point.pid === undefined ? {} : { pid: point.pid }),

@@ -24,8 +24,8 @@ export interface ProcessOrder {
 /** Every order with its arguments and its answer. */
 export interface Orders {
   hello: { in: Record<string, never>; out: { version: number } };
-  /** The node's clock in milliseconds since 1970, with fractions. */
-  clock: { in: Record<string, never>; out: { at: number } };
+  /** The node's clock in milliseconds since 1970, with fractions, and its monotonic clock, which the kernel's events carry. */
+  clock: { in: Record<string, never>; out: { at: number; monotonic: number } };
   /** Texts of files; null where one cannot be read. */
   read: { in: { paths: readonly string[] }; out: { texts: readonly (string | null)[] } };
   /** Runs a program to its end. Output beyond 16 MiB is cut. */

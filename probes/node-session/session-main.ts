@@ -27,7 +27,7 @@ type Handlers = {
 
 const handlers: Handlers = {
   hello: () => ({ version: sessionVersion }),
-  clock: () => ({ at: wallClockBase() + performance.now() }),
+  clock: () => ({ at: wallClockBase() + performance.now(), monotonic: Number(process.hrtime.bigint()) / 1e6 }),
   read: ({ paths }) => ({ texts: paths.map(readText) }),
   run: runToEnd,
   start: startProcess,

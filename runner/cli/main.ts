@@ -22,6 +22,7 @@ const modules: readonly { readonly verbs: readonly string[]; readonly load: () =
   { verbs: ['cleanup'], load: () => import('./cleanup.ts') },
   { verbs: ['pcap'], load: () => import('./pcap.ts') },
   { verbs: ['capture'], load: () => import('./capture.ts') },
+  { verbs: ['trace'], load: () => import('./trace.ts') },
 ];
 
 enableCompileCache();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The objects that a packet's way depends on, read once. */
-import type { V1EndpointSlice, V1Namespace, V1NetworkPolicy, V1Node, V1Pod, V1Service } from '@kubernetes/client-node';
+/** The objects that a packet's way depends on, read once, as the API has them: dates are texts. */
+import type { V1EndpointSlice, V1Node, V1Pod, V1Service } from '@kubernetes/client-node';
 import type { KubeClients } from '../../suites/kube-clients.ts';
 
 export interface NetworkObjects {
@@ -8,27 +8,31 @@ export interface NetworkObjects {
   readonly services: readonly V1Service[];
   readonly slices: readonly V1EndpointSlice[];
   readonly nodes: readonly V1Node[];
-  readonly namespaces: readonly V1Namespace[];
-  readonly policies: readonly V1NetworkPolicy[];
+  /** As the API has them, for the oracle's own decoders. */
+  readonly namespaces: readonly unknown[];
+  readonly policies: readonly unknown[];
+  /** Empty where the API does not know the kind. */
+  readonly clusterPolicies: readonly unknown[];
 }
 
-export async function readNetworkObjects({ core, discovery, networking }: KubeClients): Promise<NetworkObjects> {
-  const [pods, services, slices, nodes, namespaces, policies] = await Promise.all([
-    core.listPodForAllNamespaces(),
-    core.listServiceForAllNamespaces(),
-    discovery.listEndpointSliceForAllNamespaces(),
-    core.listNode(),
-    core.listNamespace(),
-    networking.listNetworkPolicyForAllNamespaces(),
-  ]);
-  return {
-    pods: pods.items,
-    services: services.items,
-    slices: slices.items,
-    nodes: nodes.items,
-    namespaces: namespaces.items,
-    policies: policies.items,
+/** Errors: one that names the list and the API server's answer. */
+export async function readNetworkObjects(kube: KubeClients): Promise<NetworkObjects> {
+  const list = async <T>(path: string, optional = false): Promise<T[]> => {
+    const response = await kube.request({ path });
+    if (optional && response.status === 404) return [];
+    if (response.status !== 200) throw new Error(`GET ${path}: the API server answered ${response.status}`);
+    return (response.json() as { readonly items: T[] }).items;
   };
+  const [pods, services, slices, nodes, namespaces, policies, clusterPolicies] = await Promise.all([
+    list<V1Pod>('/api/v1/pods'),
+    list<V1Service>('/api/v1/services'),
+    list<V1EndpointSlice>('/apis/discovery.k8s.io/v1/endpointslices'),
+    list<V1Node>('/api/v1/nodes'),
+    list<unknown>('/api/v1/namespaces'),
+    list<unknown>('/apis/networking.k8s.io/v1/networkpolicies'),
+    list<unknown>('/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies', true),
+  ]);
+  return { pods, services, slices, nodes, namespaces, policies, clusterPolicies };
 }
 
 /** Pods as `namespace/name`, Services as `svc/namespace/name`, nodes as `node/name`. Pods in a node's network go by the node's name. */

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Answers of `ip -j route get` and `conntrack -L` as data. Pure. */
+import type { ConntrackEntry, FlowTuple, RouteLookup } from './observations.ts';
+
+export function parseRouteGet(
+  { exitCode, stdout, stderr }: { readonly exitCode: number; readonly stdout: string; readonly stderr: string },
+  asked: Pick<RouteLookup, 'node' | 'pod' | 'destination' | 'source' | 'fromInterface'>,
+): RouteLookup {
+  const words = stderr.replace(/^RTNETLINK answers: /m, '').trim();
+  if (exitCode !== 0) return { ...asked, error: words || `ip ended with ${exitCode}` };
+  let route: unknown;
+  try {
+    [route] = JSON.parse(stdout) as unknown[];
+  } catch {
+    return { ...asked, error: 'the answer of ip is no JSON' };
+  }
+  const { dev, gateway, type, via } = (route ?? {}) as {
+    dev?: string;
+    gateway?: string;
+    type?: string;
+    via?: { host?: string };
+  };
+  const hop = gateway ?? via?.host;
+  return {
+    ...asked,
+    ...(dev === undefined ? {} : { device: dev }),
+    ...(hop === undefined ? {} : { gateway: hop }),
+    ...(type === undefined ? {} : { type }),
+  };
+}
+
+/** Lines of `conntrack -L`: two tuples each, the second of the answers. */
+export function parseConntrack(text: string, node: string): ConntrackEntry[] {
+  return text.split('\n').flatMap((line): ConntrackEntry[] => {
+    const tuples = [...line.matchAll(/src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/g)].map(
+      ([, source = '', destination = '', sourcePort, destinationPort]): FlowTuple => ({
+        source,
+        sourcePort: Number(sourcePort),
+        destination,
+        destinationPort: Number(destinationPort),
+      }),
+    );
+    const [original, reply] = tuples;
+    if (original === undefined || reply === undefined) return [];
+    const state = /^\S+\s+\d+\s+\d+\s+([A-Z_]+)\s/.exec(line.replace(/^ipv[46]\s+\d+\s+/, ''))?.[1] ?? '';
+    return [{ node, original, reply, state, unreplied: line.includes('[UNREPLIED]') }];
+  });
+}

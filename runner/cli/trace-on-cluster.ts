@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The part of `plumb trace` that meets a cluster. */
+import { readFileSync } from 'node:fs';
+import { differences } from '../../probes/trace/baseline.ts';
+import { judge } from '../../probes/trace/judge.ts';
+import { decodeTraceRecord, type TraceRecord } from '../../probes/trace/record.ts';
+import { traceLines } from '../../probes/trace/trace-lines.ts';
+import { readableMessage } from '../execute/failure.ts';
+import { messageOf, Problem } from '../problem.ts';
+import { existingTarget } from '../target/existing-target.ts';
+import { createKubeClients } from '../target/kube-clients.ts';
+import { namesByAddress, readNetworkObjects } from '../target/network-objects.ts';
+import { openNodeAccess, type OwnNodeAccess } from '../target/node-access.ts';
+import { reachRemedy } from '../target/preflight.ts';
+import { exitCodeOf } from './exit-code.ts';
+import { observeFlow } from './trace-flow.ts';
+import { parseTarget, partyFrom } from './trace-parties.ts';
+import type { TraceFlags } from './trace.ts';
+
+/** Probes of a trace live this long at most. */
+const lifeSeconds = 300;
+
+/** Resolves to the exit code. */
+export async function traceOnCluster(
+  words: { readonly from: string; readonly to: string },
+  flags: TraceFlags,
+  version: string,
+): Promise<number> {
+  const baseline = flags.baseline === undefined ? undefined : readBaseline(flags.baseline);
+  const target = await existingTarget(flags, 'to trace in');
+  const kube = createKubeClients(target.config);
+  const interrupt = new AbortController();
+  const onSignal = (): void => {
+    if (interrupt.signal.aborted) process.exit(exitCodeOf('inconclusive'));
+    interrupt.abort(new Error('interrupted'));
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  let access: OwnNodeAccess | undefined;
+  try {
+    const objects = await readNetworkObjects(kube);
+    const namespace = flags.namespace ?? target.config.getContextObject(target.context)?.namespace ?? 'default';
+    const from = partyFrom(words.from, { objects, namespace });
+    const { host, port, protocol } = parseTarget(words.to, { objects, namespace });
+    if (flags.nodeProbes) {
+      const image = flags.image ?? `plumbline.local/probe:${version}`;
+      access = await openNodeAccess({ kube, purpose: 'trace', image, lifeSeconds, signal: interrupt.signal });
+    }
+    const observations = await observeFlow({
+      objects,
+      access,
+      from,
+      to: words.to,
+      host,
+      port,
+      protocol: flags.protocol ?? protocol,
+      timeoutMs: flags.timeout * 1000,
+      payloadOctets: flags.payload ?? 0,
+    });
+    const record: TraceRecord = { schema: 1, verdict: judge(observations), observations };
+    show(record, { json: flags.json === true, names: namesByAddress(objects) });
+    if (baseline !== undefined) showDifferences(baseline, record, flags.json === true);
+    const { outcome } = record.verdict;
+    return exitCodeOf(outcome === 'delivered' ? 'passed' : outcome === 'not-delivered' ? 'failed' : 'inconclusive');
+  } catch (error) {
+    if (interrupt.signal.aborted) return exitCodeOf('inconclusive');
+    if (error instanceof Problem) throw error;
+    throw new Problem(readableMessage(error), reachRemedy(error, target.server), { cause: error });
+  } finally {
+    await access?.close();
+    process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
+  }
+}
+
+function show(record: TraceRecord, { json, names }: { json: boolean; names: ReadonlyMap<string, string> }): void {
+  const colour = process.stdout.hasColors?.() === true && process.env['NO_COLOR'] === undefined;
+  const text = json
+    ? JSON.stringify(record, undefined, 2)
+    : traceLines(record.observations, record.verdict, { names, colour }).join('\n');
+  process.stdout.write(`${text}\n`);
+}
+
+function showDifferences(baseline: TraceRecord, record: TraceRecord, json: boolean): void {
+  const found = differences(baseline, record);
+  const lines =
+    found.length === 0
+      ? ['nothing is different from the baseline']
+      : ['different from the baseline:', ...found.map((one) => `  ${one}`)];
+  (json ? process.stderr : process.stdout).write(`\n${lines.join('\n')}\n`);
+}
+
+function readBaseline(path: string): TraceRecord {
+  try {
+    return decodeTraceRecord(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new Problem(`baseline ${path}: ${messageOf(error)}`, 'Make one with: plumb trace FROM TO --json > FILE');
+  }
+}
