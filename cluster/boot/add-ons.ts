@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is applied to a fresh cluster through its API: rights of the network agent, cluster DNS, storage. Manifests are
+// What is applied to a fresh cluster through its API: rights of the network agent, cluster DNS, storage, ingress. Manifests are
 // plain YAML beside the programs that they deploy; names in double braces stand for values
 // (see `placeholders`).
 
@@ -20,6 +20,8 @@ export const manifests = [
   'cluster/storage/manifest.yaml',
 ] as const;
 
+const ingressManifest = 'cluster/ingress/manifest.yaml';
+
 interface ManifestObject {
   readonly apiVersion: string;
   readonly kind: string;
@@ -28,7 +30,8 @@ interface ManifestObject {
 
 /** Resolves to a note on manifests that were passed over. */
 export async function applyManifests(state: ClusterState): Promise<string> {
-  const present = manifests.filter((path) => existsSync(join(projectDirectory, path)));
+  const wanted = state.options.ingress ? [...manifests, ingressManifest] : manifests;
+  const present = wanted.filter((path) => existsSync(join(projectDirectory, path)));
   const client = Client.fromKubeconfig(clusterPaths(state.name).kubeconfig, { userAgent: 'plumb-cluster' });
   try {
     const objects = present.flatMap((path) =>
@@ -52,7 +55,7 @@ export async function applyManifests(state: ClusterState): Promise<string> {
   } finally {
     client.close();
   }
-  const missing = manifests.filter((path) => !present.includes(path));
+  const missing = wanted.filter((path) => !present.includes(path));
   return missing.length === 0 ? '' : `not in the project yet: ${missing.join(', ')}`;
 }
 

@@ -33,6 +33,7 @@ function stateOf(nodes: number, options: Partial<ClusterState['options']> = {}):
       network: 'routed',
       ipFamily: 'ipv4',
       loadBalancerRange: '',
+      ingress: false,
       ...options,
     },
     nodes: Array.from({ length: nodes }, node),

@@ -18,6 +18,7 @@ export const programs = {
   'network-agent': 'cluster/network/main.ts',
   dns: 'cluster/dns/main.ts',
   'csi-hostpath': 'cluster/storage/main.ts',
+  ingress: 'cluster/ingress/main.ts',
   agent: 'probes/agent/agent-main.ts',
 } as const;
 

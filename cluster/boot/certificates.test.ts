@@ -67,6 +67,7 @@ describe('boot/certificates', () => {
         network: 'routed',
         ipFamily: 'dual',
         loadBalancerRange: '',
+        ingress: false,
       },
       nodes: [node('c-control-plane', 'control-plane', '172.28.0.10'), node('c-worker', 'worker', '172.28.0.11')],
       ready: false,

@@ -43,6 +43,7 @@ const usage = `plumb cluster COMMAND [flags]
                 --ip-family ipv4|ipv6|dual (ipv4)   --network routed|vxlan|bgp (routed): how pods of different nodes meet
                 --proxy-mode nftables|iptables (nftables)
                 --lan A.B.C (first numbers of a free /24)   --load-balancer-range FIRST-LAST (.200-.239 of the LAN)
+                --ingress (serve Ingresses on ports 80 and 443 of one node and of a load balancer's address)
                 --etcd-members N (1)   --etcd-endpoints URL,...
                 --no-wait (return when the components have been started)
   down        remove a cluster with everything that belongs to it (--all: every cluster of this machine)
@@ -78,6 +79,7 @@ const options = {
   'ip-family': { type: 'string', default: 'ipv4' },
   lan: { type: 'string', default: '' },
   'load-balancer-range': { type: 'string', default: '' },
+  ingress: { type: 'boolean', default: false },
   wait: { type: 'boolean', default: true },
   all: { type: 'boolean', default: false },
   content: { type: 'boolean', default: false },
@@ -119,6 +121,7 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
         network: networkMode(values.network),
         ipFamily: oneOf('--ip-family', values['ip-family'], ['ipv4', 'ipv6', 'dual']),
         loadBalancerRange: addressRanges(values['load-balancer-range']),
+        ingress: values.ingress,
         lan: lanPrefix(values.lan),
         wait: values.wait,
       },

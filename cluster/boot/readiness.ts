@@ -4,7 +4,7 @@
 
 import { connect } from 'node:net';
 
-import type { Node } from '../machinery/api-types.ts';
+import type { Deployment, Node } from '../machinery/api-types.ts';
 import { Client } from '../machinery/client.ts';
 import { resources } from '../machinery/resources.ts';
 import { run } from '../machines/command.ts';
@@ -101,6 +101,22 @@ function accepts(host: string, port: number): Promise<boolean> {
   socket.on('timeout', () => end(false));
   socket.on('error', () => end(false));
   return promise;
+}
+
+/** Its pod is Ready when the routes of all Ingresses that exist are in force. */
+export async function ingressServes(state: ClusterState, signal: AbortSignal): Promise<void> {
+  await withClient(state, async (client) => {
+    const isReady = async (): Promise<boolean> => {
+      const { status } = await client.get<Deployment>(resources.deployments, 'ingress', 'ingress');
+      return (status?.readyReplicas ?? 0) > 0;
+    };
+    await until(isReady, {
+      what: 'the ingress controller to serve',
+      timeoutMs: startTimeoutMs,
+      intervalMs: 50,
+      signal,
+    });
+  });
 }
 
 async function withClient(state: ClusterState, use: (client: Client) => Promise<void>): Promise<void> {

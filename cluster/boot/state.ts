@@ -49,6 +49,8 @@ export interface ClusterOptions {
   readonly ipFamily: IpFamilyChoice;
   /** `FIRST-LAST` per family, separated by commas: addresses of the LAN for Services of type LoadBalancer. */
   readonly loadBalancerRange: string;
+  /** With the ingress controller. */
+  readonly ingress: boolean;
 }
 
 /** How pods of different nodes reach each other. */
@@ -72,7 +74,12 @@ export function readState(name: string): ClusterState | undefined {
 
 /** A cluster that was brought up before there was a choice of families and networks. */
 function withNewFields(state: ClusterState): ClusterState {
-  const absent: Partial<ClusterOptions> = { network: 'routed', ipFamily: 'ipv4', loadBalancerRange: '' };
+  const absent: Partial<ClusterOptions> = {
+    network: 'routed',
+    ipFamily: 'ipv4',
+    loadBalancerRange: '',
+    ingress: false,
+  };
   const options = { ...absent, ...state.options };
   const nodes = state.nodes.map((node) => {
     const { addresses = [node.address] }: Partial<NodeState> = node;

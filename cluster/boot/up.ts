@@ -89,6 +89,7 @@ const comparedOptions = [
   'network',
   'ipFamily',
   'loadBalancerRange',
+  'ingress',
 ] as const satisfies (keyof ClusterOptions)[];
 
 /** Addresses and names, decided before anything is made. */
@@ -110,7 +111,16 @@ async function plan(request: UpRequest): Promise<ClusterState> {
     { length: request.workers },
     (_, index) => `${request.name}-worker${index === 0 ? '' : index + 1}`,
   );
-  const { workers: count, kubernetesVersion, etcdEndpoints, etcdMembers, proxyMode, network, ipFamily } = request;
+  const {
+    workers: count,
+    kubernetesVersion,
+    etcdEndpoints,
+    etcdMembers,
+    proxyMode,
+    network,
+    ipFamily,
+    ingress,
+  } = request;
   const loadBalancerRange = request.loadBalancerRange || defaultLoadBalancerRange(prefix, ipFamily);
   return {
     format: 1,
@@ -126,6 +136,7 @@ async function plan(request: UpRequest): Promise<ClusterState> {
       network,
       ipFamily,
       loadBalancerRange,
+      ingress,
     },
     nodes: [`${request.name}-control-plane`, ...workers].map(node),
     ready: false,

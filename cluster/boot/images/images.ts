@@ -25,6 +25,7 @@ const nodeCommand = [nodeInImage, '--max-semi-space-size=1', '--v8-pool-size=1']
 
 const probeTools = ['tcpdump', 'nft', 'ip', 'ss', 'conntrack'];
 const storageTools = ['mount', 'umount'];
+const ingressTools = ['haproxy'];
 
 /** Every image that can be built now, and what had to be left out, in words. */
 export async function imageSpecs(): Promise<{ images: ImageSpec[]; notes: string[] }> {
@@ -60,6 +61,7 @@ export async function imageSpecs(): Promise<{ images: ImageSpec[]; notes: string
   await addProgram('agent', { name: 'probe', user: '65532:65532', tools: probeTools });
   await addProgram('dns', { name: 'dns', user: '65532:65532', tools: [] });
   await addProgram('csi-hostpath', { name: 'csi-hostpath', user: '0:0', tools: storageTools });
+  await addProgram('ingress', { name: 'ingress', user: '65532:65532', tools: ingressTools });
   return { images, notes };
 }
 
