@@ -49,9 +49,9 @@ export async function applyManifests(state: ClusterState): Promise<string> {
         namespace: object.metadata.namespace,
       });
     // Workloads last: a pod whose service account is missing would be tried again only after a while.
-    const isWorkload = ({ object }: (typeof objects)[number]): boolean => object.apiVersion.startsWith('apps/');
-    await Promise.all(objects.filter((one) => !isWorkload(one)).map(apply));
-    await Promise.all(objects.filter(isWorkload).map(apply));
+    const rank = ({ kind, apiVersion }: ManifestObject): number =>
+      kind === 'Namespace' ? 0 : apiVersion.startsWith('apps/') ? 2 : 1;
+    for (const turn of [0, 1, 2]) await Promise.all(objects.filter(({ object }) => rank(object) === turn).map(apply));
   } finally {
     client.close();
   }
