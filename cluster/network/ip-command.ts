@@ -13,6 +13,11 @@ export function runBridge(args: readonly string[]): Promise<string> {
   return run('bridge', args);
 }
 
+/** The same for `tc`. */
+export function runTc(args: readonly string[]): Promise<string> {
+  return run('tc', args);
+}
+
 function run(program: string, args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });

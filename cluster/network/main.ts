@@ -14,6 +14,7 @@ import { Informer } from '../machinery/informer.ts';
 import { logger, setVerbosity } from '../machinery/log.ts';
 import { resources } from '../machinery/resources.ts';
 import { familyOf } from './addresses.ts';
+import { keepBandwidth } from './bandwidth.ts';
 import { reconcileBird } from './bird.ts';
 import { leasesDirectory, writeCniConfig } from './cni-config.ts';
 import { linkWith } from './ip-command.ts';
@@ -21,6 +22,7 @@ import { LoadBalancerAgent } from './load-balancer-agent.ts';
 import { masqueradeTable } from './masquerade.ts';
 import { LiveTable } from './nft/live-table.ts';
 import { SyncLoop } from './nft/sync-loop.ts';
+import { resultsDirectory } from './policy/cni-attachments.ts';
 import { PolicyAgent } from './policy/policy-agent.ts';
 import {
   addressesInUse,
@@ -153,6 +155,7 @@ async function main(): Promise<void> {
   );
   await nodes.start(stop.signal);
   loop.request();
+  await keepBandwidth(resultsDirectory, stop.signal, (error) => log.warn('bandwidth of a pod not limited', { error }));
   await watchLeases(stop.signal, () => {
     const self = nodes.get(nodeName);
     if (self === undefined) return;

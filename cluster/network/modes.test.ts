@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { burstBytes, shapedLinks } from './bandwidth.ts';
 import { birdConfiguration } from './bird.ts';
 import { grantedBlocksAnnotation, podCIDRsOf, wantedBlocks } from './node-addresses.ts';
 import { desiredRoutes } from './routes.ts';
@@ -83,6 +84,27 @@ describe('network mode bgp', () => {
     } finally {
       rmSync(directory, { recursive: true });
     }
+  });
+});
+
+describe('bandwidth of a pod', () => {
+  const record = (bandwidth: object): string =>
+    JSON.stringify({
+      capabilityArgs: { bandwidth },
+      result: { interfaces: [{ name: 'veth1' }, { name: 'eth0', sandbox: '/run/netns/x' }, { name: 'bwp1' }] },
+    });
+
+  it('is read from the record of the CNI library, in either spelling', () => {
+    expect(shapedLinks(record({ IngressRate: 1e7, IngressBurst: 4_294_967_295, EgressRate: 2e7 }))).to.deep.equal([
+      { link: 'veth1', bitsPerSecond: 1e7 },
+      { link: 'bwp1', bitsPerSecond: 2e7 },
+    ]);
+    expect(shapedLinks(record({ egressRate: 5 }))).to.deep.equal([{ link: 'bwp1', bitsPerSecond: 5 }]);
+    for (const text of ['', '{', 'null', '{}', record({})]) expect(shapedLinks(text)).to.deep.equal([]);
+  });
+
+  it('lets no more pass at once than a tenth of a second, or one large packet', () => {
+    expect([burstBytes(1e9), burstBytes(1e6)]).to.deep.equal([12_500_000, 65_536]);
   });
 });
 
