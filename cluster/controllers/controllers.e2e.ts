@@ -339,6 +339,22 @@ describe('controllers', function () {
     );
   });
 
+  it('detaches what no pod needs, but only what it attached itself', async () => {
+    const attachment = (name: string): object => ({
+      metadata: { name },
+      spec: { attacher: 'example.com/driver', nodeName: 'n1', source: { persistentVolumeName: 'none' } },
+    });
+    const own = `csi-${'0'.repeat(64)}`;
+    await client.create(resources.volumeAttachments, attachment('foreign'));
+    await client.create(resources.volumeAttachments, attachment(own));
+    await until(
+      () => get(resources.volumeAttachments, own).then(() => false, isNotFound),
+      'an attachment that no pod needs stays',
+    );
+    await get(resources.volumeAttachments, 'foreign');
+    await client.delete(resources.volumeAttachments, 'foreign');
+  });
+
   it('counts quotas and disruption budgets', async () => {
     await client.create(resources.resourceQuotas, {
       metadata: { name: 'q', namespace },

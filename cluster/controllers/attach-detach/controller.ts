@@ -44,6 +44,11 @@ export function attachmentOf(volume: PersistentVolume, node: string): Attachment
   };
 }
 
+/** Attachments of other names are somebody else's, who will remove them. */
+function isOwnName(name: string): boolean {
+  return /^csi-[0-9a-f]{64}$/.test(name);
+}
+
 function setup({ client, informers, recorder }: ControllerContext): Running {
   const nodes = informers.get<Node>(resources.nodes);
   const pods = informers.get<Pod>(resources.pods);
@@ -120,7 +125,7 @@ function setup({ client, informers, recorder }: ControllerContext): Running {
           );
       }
       const busy = needed.has(name) || (uniqueName !== undefined && inUse.has(uniqueName));
-      if (!busy && !current.metadata.deletionTimestamp) {
+      if (!busy && isOwnName(name) && !current.metadata.deletionTimestamp) {
         await client.delete(resources.volumeAttachments, name, { uid: current.metadata.uid }).catch(ignoreGone);
       }
     }
