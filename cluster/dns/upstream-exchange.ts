@@ -125,11 +125,13 @@ function openUdp({ address, port }: { readonly address: string; readonly port: n
   const socket: UdpSocket = createSocket({ type: family === 6 ? 'udp6' : 'udp4', lookup: numeric(family) });
   let early: Buffer[] | undefined = [];
   let open = true;
+  let unreachable = false;
   const line: Line = {
     pending: new Map(),
     retired: false,
     send: (request) => {
-      if (early === undefined) socket.send(request);
+      if (unreachable) setImmediate(failAll, line);
+      else if (early === undefined) socket.send(request);
       else early.push(request);
     },
     close: () => {
@@ -141,7 +143,13 @@ function openUdp({ address, port }: { readonly address: string; readonly port: n
   socket.on('error', () => failAll(line));
   socket.on('message', (reply) => take(line, reply));
   // Connected, so that only this server's packets arrive.
-  socket.connect(port, address, () => {
+  socket.connect(port, address, (error?: Error) => {
+    // No route, such as to an IPv4 server from a pod that has only IPv6.
+    if (error !== undefined) {
+      unreachable = true;
+      failAll(line);
+      return;
+    }
     const waiting = early ?? [];
     early = undefined;
     for (const request of waiting) if (open) socket.send(request);
