@@ -123,6 +123,8 @@ export interface DnsResult {
   readonly rcode?: string;
   readonly authoritative?: boolean;
   readonly truncated?: boolean;
+  /** The name of the question as the answer repeats it. */
+  readonly question?: string;
   readonly answers?: readonly DnsRecord[];
   readonly authorities?: readonly DnsRecord[];
   readonly additionals?: readonly DnsRecord[];

@@ -122,6 +122,7 @@ function decode(message: Buffer, id: number): Omit<DnsResult, 'latencyMs'> {
     rcode: (packet as { rcode?: string }).rcode ?? 'NOERROR',
     authoritative: (flags & dnsPacket.AUTHORITATIVE_ANSWER) !== 0,
     truncated: (flags & dnsPacket.TRUNCATED_RESPONSE) !== 0,
+    question: packet.questions?.[0]?.name ?? '',
     answers: (packet.answers ?? []).map(plain),
     authorities: (packet.authorities ?? []).map(plain),
     additionals: (packet.additionals ?? []).filter((record) => record.type !== 'OPT').map(plain),

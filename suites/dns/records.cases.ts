@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Records of the cluster's zone, asked of the DNS Service as a pod sees it; names, not implementations, are judged. */
 import { expect } from 'chai';
-import type { Prober } from '../../probes/agent/prober.ts';
-import type { DnsQuestion, DnsResult } from '../../probes/agent/protocol.ts';
+import type { DnsResult } from '../../probes/agent/protocol.ts';
 import { defineCase, done, pending, type CaseContext } from '../case.ts';
+import { answered, dataOf, same } from './answers.ts';
 import { addressOf, expose, startBackends } from '../services/fixture.ts';
 
 const area = 'dns';
@@ -116,7 +116,7 @@ export const headlessSet = defineCase(
       .slice(1)
       .map(({ ip }) => ip)
       .toSorted();
-    await answered(t, client, { name, type: 'A' }, (result) => same(dataOf(result).toSorted(), left), 30_000);
+    await answered(t, client, { name, type: 'A', withinMs: 30_000 }, (result) => same(dataOf(result).toSorted(), left));
   },
 );
 
@@ -171,7 +171,7 @@ export const statefulSetNames = defineCase(
     await t.kube.core.deleteNamespacedPod({ name: 'web-1', namespace });
     const after = await readyPodIp(t, namespace, 'web-1', before.metadata?.uid);
     const name = `web-1.web.${namespace}.svc.${t.cluster.clusterDomain}`;
-    await answered(t, client, { name, type: 'A' }, (result) => same(dataOf(result), [after]), 45_000);
+    await answered(t, client, { name, type: 'A', withinMs: 45_000 }, (result) => same(dataOf(result), [after]));
   },
 );
 
@@ -240,34 +240,6 @@ export const podRecord = defineCase(
     expect(dataOf(await client.dns({ name, type: 'A' }))).to.deep.equal([client.ip]);
   },
 );
-
-function dataOf(result: DnsResult, type?: string): string[] {
-  const records = (result.answers ?? []).filter((record) => type === undefined || record.type === type);
-  return records.map(({ data }) => data.replace(/\.$/, ''));
-}
-
-function same(found: readonly string[], wanted: readonly string[]): boolean {
-  return found.length === wanted.length && found.every((value, index) => value === wanted[index]);
-}
-
-/** Repeats the question until the answer is good; servers learn of objects by watches of their own. */
-function answered(
-  t: CaseContext,
-  from: Prober,
-  question: Omit<DnsQuestion, 'timeoutMs'>,
-  good: (result: DnsResult) => boolean,
-  timeoutMs = 15_000,
-): Promise<DnsResult> {
-  return t.waitFor(
-    `a good answer to ${question.name} ${question.type}`,
-    async () => {
-      const result = await from.dns({ ...question, timeoutMs: 1_500 });
-      const told = `${result.outcome} ${result.rcode ?? result.error ?? ''} [${dataOf(result).join(', ')}]`;
-      return good(result) ? done(result) : pending(told);
-    },
-    { timeoutMs, intervalMs: 100 },
-  );
-}
 
 async function readyPodIp(t: CaseContext, namespace: string, name: string, notUid?: string): Promise<string> {
   return t.waitFor(`pod ${name} to be Ready`, async () => {

@@ -63,8 +63,37 @@ export const lies = {
   'ignores what Services ask for': () =>
     creating('services', (body) => {
       const spec = object(body['spec']);
-      for (const field of ['sessionAffinity', 'externalTrafficPolicy', 'internalTrafficPolicy']) drop(spec, field);
+      for (const field of [
+        'sessionAffinity',
+        'externalTrafficPolicy',
+        'internalTrafficPolicy',
+        'publishNotReadyAddresses',
+      ]) {
+        drop(spec, field);
+      }
       for (const port of array(spec['ports'])) if (port['targetPort'] === 'web') port['targetPort'] = 8080;
+    }),
+  'ignores further fields of Services': () =>
+    creating('services', (body) => {
+      for (const field of [
+        'externalIPs',
+        'loadBalancerSourceRanges',
+        'sessionAffinityConfig',
+        'trafficDistribution',
+        'ipFamilyPolicy',
+        'ipFamilies',
+      ]) {
+        drop(body['spec'], field);
+      }
+    }),
+  'gives no load balancer': () =>
+    creating('services', (body) => {
+      const spec = object(body['spec']);
+      if (spec['type'] === 'LoadBalancer') spec['loadBalancerClass'] = 'plumbline.io/nobody';
+    }),
+  'ends containers at once': () =>
+    eachPod((spec) => {
+      for (const container of array(spec['containers'])) drop(container, 'lifecycle');
     }),
   'uses endpoints of the own node only': () =>
     creating('services', (body) => {
@@ -168,6 +197,17 @@ export const lies = {
       )
         spec['podSelector'] = { matchLabels: { nobody: 'here' } };
       drop(spec, 'policyTypes');
+    }),
+  'lets all UDP through': () =>
+    policies((spec) => {
+      const types = Array.isArray(spec['policyTypes']) ? spec['policyTypes'].map(String) : ['Ingress'];
+      for (const [type, field] of [
+        ['Ingress', 'ingress'],
+        ['Egress', 'egress'],
+      ] as const) {
+        if (!types.includes(type)) continue;
+        spec[field] = [...array(spec[field]), { ports: [{ protocol: 'UDP' }] }];
+      }
     }),
   'knows only the first policy of a namespace': () => {
     const known = new Map<string, string>();

@@ -140,8 +140,41 @@ export const sabotages: readonly Sabotage[] = [
       'services.session-affinity.client-ip',
       'services.external-traffic-policy.local',
       'services.internal-traffic-policy.local',
+      'services.health-check-node-port',
       'services.target-port.named',
+      'dns.headless.not-ready',
     ],
+  },
+  {
+    id: 'services-further-fields',
+    title: 'external addresses, source ranges, time-outs, families and preferences of Services are not heeded',
+    lies: ['ignores further fields of Services'],
+    reddens: [
+      'services.external-ip',
+      'services.load-balancer.source-ranges',
+      'services.session-affinity.timeout',
+      'services.traffic-distribution.same-node',
+      'services.dual-stack.both-families',
+    ],
+  },
+  {
+    id: 'services-no-balancer',
+    title: 'nobody gives load balancers addresses',
+    lies: ['gives no load balancer'],
+    reddens: ['services.load-balancer.address'],
+  },
+  {
+    id: 'services-no-draining',
+    title: 'pods end at once',
+    lies: ['ends containers at once'],
+    reddens: ['services.endpoints.terminating'],
+  },
+  {
+    id: 'services-stale-flows',
+    title: 'nothing is ever removed from the connection tracker',
+    break: [{ in: 'all', script: 'mount --bind "$(command -v false)" "$(command -v conntrack)"' }],
+    heal: [{ in: 'all', script: 'umount "$(command -v conntrack)"' }],
+    reddens: ['services.endpoints.udp-flow'],
   },
   {
     id: 'services-near-only',
@@ -208,13 +241,54 @@ export const sabotages: readonly Sabotage[] = [
     id: 'policies-stored-only',
     title: 'policies are stored and not enforced',
     lies: ['stores policies and does not enforce them'],
-    reddens: ['network-policy.table.(deny-ingress|deny-all|default-types)'],
+    reddens: [
+      'network-policy.table.(deny-ingress|deny-all|default-types)',
+      'network-policy.enforcement.*',
+      'network-policy.destination.(cluster-ip|headless|node-port)',
+    ],
   },
   {
     id: 'policies-no-egress',
     title: 'egress is not enforced',
     lies: ['knows only ingress'],
-    reddens: ['network-policy.table.(deny-egress|egress-to-pods|egress-named-port|ip-block-egress|both-ends)'],
+    reddens: [
+      'network-policy.table.(deny-egress|egress-to-pods|egress-named-port|ip-block-egress|both-ends)',
+      'network-policy.destination.(host|external)',
+    ],
+  },
+  {
+    id: 'policies-udp-open',
+    title: 'policies are not enforced for UDP',
+    lies: ['lets all UDP through'],
+    reddens: [
+      'network-policy.table.(deny-ingress|deny-all|from-pods)',
+      'network-policy.enforcement.(time|established)',
+    ],
+  },
+  {
+    id: 'policies-agent-stopped',
+    title: 'the policy agent stops once the pods of the first world run',
+    break: [
+      {
+        in: 'workers',
+        repeat:
+          'while [ $(ls /var/log/pods | grep -c "^plumb-policy-1-") -lt 4 ]; do sleep 0.2; done; sleep 3; sv down {services}/network-agent; sleep 1000',
+      },
+    ],
+    heal: [{ in: 'workers', component: 'network-agent', to: 'up' }],
+    reddens: ['network-policy.destination.cluster-ip'],
+  },
+  {
+    id: 'policies-late',
+    title: 'policies take hold half a minute late',
+    break: [
+      {
+        in: 'workers',
+        repeat: 'sv pause {services}/network-agent; sleep 30; sv cont {services}/network-agent; sleep 4',
+      },
+    ],
+    heal: [{ in: 'workers', component: 'network-agent', to: 'cont' }],
+    reddens: ['network-policy.enforcement.time'],
   },
   {
     id: 'policies-ports',
@@ -342,13 +416,13 @@ export const sabotages: readonly Sabotage[] = [
     id: 'path-one-port',
     title: 'one port of all pods is closed by a foreign rule',
     ...foreignTable('chain forward { type filter hook forward priority -50; tcp dport 8081 drop; }'),
-    reddens: ['network-policy.table.no-policy', 'services.target-port.named'],
+    reddens: ['network-policy.table.no-policy', 'services.target-port.named', 'network-policy.(upstream|cluster).*'],
   },
   {
     id: 'dns-tcp',
     title: 'DNS over TCP is dropped',
     ...foreignTable('chain forward { type filter hook forward priority -50; tcp dport 53 drop; }'),
-    reddens: ['dns.transport.tcp'],
+    reddens: ['dns.transport.tcp', 'dns.large-answer'],
   },
   {
     id: 'dns-one-server',
@@ -365,6 +439,7 @@ export const sabotages: readonly Sabotage[] = [
     reddens: [
       'dns.service.(a|no-data|srv|ptr)',
       'dns.(external-name|nxdomain|pod.address-name)',
+      'dns.(zone.version|letter-case|headless.endpoint-names|external-name.chain|dual-stack)',
       'services.headless.by-name',
     ],
   },
@@ -372,7 +447,7 @@ export const sabotages: readonly Sabotage[] = [
     id: 'dns-stale',
     title: 'a DNS server never forgets',
     ...throughLyingDns('remembers'),
-    reddens: ['dns.headless.set', 'dns.statefulset.pod-names'],
+    reddens: ['dns.headless.set', 'dns.statefulset.pod-names', 'dns.negative.ends'],
   },
   {
     id: 'scheduler-first-node',
