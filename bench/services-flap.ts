@@ -67,7 +67,8 @@ async function flap(
   const states = [[a], [a, b], [b], [b, a]];
   await write([a, b]);
   await write([a]);
-  await pause(settleMs);
+  // Chains that nothing uses any more are removed a moment later.
+  await pause(3 * settleMs);
   const rulesBefore = ruleLines(node, mode);
   await node.ask({ do: 'watch', address, port: 80 });
   const memory: number[] = [];
