@@ -16,8 +16,10 @@ export const terminating = defineCase(
     modes: ['network'],
   },
   async (t) => {
-    const lifecycle = { preStop: { exec: { command: ['/bin/busybox', 'sleep', '25'] } } };
-    const { namespace, servers, client } = await startBackends(t, 1, { container: { lifecycle } });
+    const { namespace, servers, client } = await startBackends(t, 1, {
+      container: { lifecycle: { preStop: { exec: { command: ['/bin/busybox', 'sleep', '20'] } } } },
+      spec: { terminationGracePeriodSeconds: 30 },
+    });
     const host = addressOf(await expose(t, namespace));
     const request = { protocol: 'tcp', host, port: 80, timeoutMs: 1_000 } as const;
     await reaches(t, client, request, namesOf(servers));
