@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The truth table of network policies, nine pods in three namespaces, every pair: asked through the agents, as `plumb run` does, and by
- * one exec per cell, as tools without an agent do.
+ * one exec per cell, as tools without an agent do. Then the 230 cases of the taxonomy, as users run them.
  */
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { NetworkingV1Api } from '@kubernetes/client-node';
 import { probeMatrix, type Cell, type CellResult } from '../probes/connectivity/matrix.ts';
 import { createProbeFleet } from '../probes/agent/probe-fleet.ts';
 import type { ProbePod } from '../probes/agent/prober.ts';
+import { decodeEvents } from '../runner/results/decode.ts';
 import { loadTarget } from '../runner/target/kubeconfig.ts';
 import { ApiClient } from './api-client.ts';
 import { ours, type Bench, type Benchmark, type Figure } from './benchmark.ts';
@@ -27,13 +33,15 @@ const label = 'plumbline.io/bench';
 const concurrency = 36;
 /** Workers of the exec way; more of them make it slower on few cores. */
 const execs = 15;
-/** For cells that a policy closes; both ways wait equally long. */
-const silenceMs = 1_000;
+/** For cells that a policy closes: as the suites have it, where the open cells of the same window say how long an answer takes. */
+const silenceMs = 200;
+/** The least that can be said to a program that is started for one cell. */
+const execSilenceMs = 1_000;
 const answerMs = 3_000;
 
 export const policyMatrix: Benchmark = {
   name: 'policy-matrix',
-  about: 'cells of a 9-pod policy table per second: through agents, beside one exec per cell',
+  about: 'cells of a 9-pod policy table per second: through agents, beside one exec per cell; time of 230 cases',
   async run(bench) {
     const [target] = await targets({ ...bench, note: () => undefined });
     if (target === undefined) throw new Error('there is no cluster to measure');
@@ -45,6 +53,7 @@ export const policyMatrix: Benchmark = {
     await measure(bench, { title: 'all open', pods, blocked: () => false });
     await closeNamespace();
     await measure(bench, { title: 'a third closed', pods, blocked: isClosed });
+    await runTaxonomy(bench, target.kubeconfig);
   },
 };
 
@@ -138,6 +147,41 @@ function isClosed(source: ProbePod, destination: ProbePod): boolean {
   return destination.labels['ns'] === 'x' && source !== destination;
 }
 
+/** The 230 cases of the taxonomy as users run them, from the start of the command to its last report. */
+async function runTaxonomy(bench: Bench, kubeconfig: string): Promise<void> {
+  if (bench.options.quick) {
+    bench.note('the 230 cases of the taxonomy are left out with --quick');
+    return;
+  }
+  const output = mkdtempSync(join(tmpdir(), 'plumb-bench-policy-'));
+  bench.onCleanup(() => rmSync(output, { recursive: true, force: true }));
+  bench.log('the 230 cases of the taxonomy');
+  const program = fileURLToPath(new URL('../runner/cli/plumb.js', import.meta.url));
+  const flags = ['--kubeconfig', kubeconfig, '--focus', '#taxonomy$', '--no-snapshot', '--output', output];
+  const image = process.env['PLUMB_BENCH_IMAGE'];
+  const start = performance.now();
+  const child = spawn(
+    process.execPath,
+    [program, 'run', ...flags, ...(image === undefined ? [] : ['--image', image])],
+    {
+      stdio: 'ignore',
+      signal: bench.signal,
+    },
+  );
+  await once(child, 'exit');
+  const seconds = (performance.now() - start) / 1000;
+  const [run = ''] = readdirSync(output);
+  const { events } = decodeEvents(readFileSync(join(output, run, 'events.jsonl'), 'utf8'));
+  const finished = events.filter((event) => event.type === 'case-finished');
+  const cells = events
+    .filter((event) => event.type === 'figure-measured' && event.name === 'cells')
+    .reduce((sum, event) => sum + ('value' in event ? event.value : 0), 0);
+  bench.record(figure('all cases of the taxonomy, the whole command', 's'), ours, [seconds]);
+  bench.record(figure('cells judged in it', '1/s'), ours, [cells / seconds]);
+  const passed = finished.filter(({ status }) => status === 'passed').length;
+  bench.note(`taxonomy: ${passed} of ${finished.length} cases passed, ${cells} cells judged`);
+}
+
 interface Table {
   readonly title: string;
   readonly pods: readonly ProbePod[];
@@ -208,7 +252,7 @@ function wrong({ blocked }: Table, results: readonly CellResult<PairCell>[]): Ce
 
 async function execCell({ title, blocked }: Table, { source, destination, port }: PairCell): Promise<void> {
   const open = !blocked(source, destination);
-  const seconds = String(Math.ceil((open ? answerMs : silenceMs) / 1000));
+  const seconds = String(Math.ceil((open ? answerMs : execSilenceMs) / 1000));
   // Standard input is at its end at once, so that a connection that was made ends at once too.
   const connect = `/bin/busybox nc -w ${seconds} ${destination.ip} ${port} </dev/null >/dev/null 2>&1`;
   const { exitCode } = await source.exec(['/bin/busybox', 'sh', '-c', connect]);
