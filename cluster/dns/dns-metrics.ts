@@ -155,6 +155,7 @@ export function cacheObserver(server: string, zone: string): CacheObserver & { e
 
 export function upstreamObserver(failed: UpstreamObserver['failed']): UpstreamObserver {
   const byServer = new Map<string, { observe(value: number): void }>();
+  const connections = new Map<string, { add(): void }>();
   return {
     asked: (to, seconds, rcode) => {
       const name = rcode === undefined ? 'TIMEOUT' : (rcodeNames.get(rcode) ?? String(rcode));
@@ -168,8 +169,15 @@ export function upstreamObserver(failed: UpstreamObserver['failed']): UpstreamOb
     checkFailed: (to) => checkFailures.add(1, { proxy_name: 'forward', to }),
     allDown: () => allDown.add(),
     rejected: () => rejects.add(),
-    connection: (to, reused, proto) =>
-      (reused ? connectionHits : connectionMisses).add(1, { proxy_name: 'forward', to, proto }),
+    connection: (to, reused, proto) => {
+      const name = `${to} ${proto} ${reused}`;
+      let series = connections.get(name);
+      if (series === undefined) {
+        series = (reused ? connectionHits : connectionMisses).of({ proxy_name: 'forward', to, proto });
+        connections.set(name, series);
+      }
+      series.add();
+    },
     failed,
   };
 }
