@@ -33,16 +33,16 @@ export function printArp(p: Printing, at: number, length: number): void {
   const addresses = at + 8;
   if (addresses + 2 * (hardwareLength + protocolLength) > p.end) throw truncated;
   if (!p.options.linkHeader) p.text('ARP, ');
-  if (
-    (protocol !== 0x0800 && protocol !== 0x1000) ||
-    protocolLength !== 4 ||
-    hardwareLength === 0 ||
-    p.options.verbosity > 0
-  ) {
+  const isStrange = (protocol !== 0x0800 && protocol !== 0x1000) || protocolLength !== 4 || hardwareLength === 0;
+  if (isStrange || p.options.verbosity > 0) {
     p.text(`${hardwareNames[hardware] ?? `Unknown Hardware (${hardware})`} (len ${hardwareLength}), `);
     p.text(
       `${protocol === 0x0800 ? 'IPv4' : `Unknown Protocol (0x${protocol.toString(16).padStart(4, '0')})`} (len ${protocolLength}), `,
     );
+  }
+  if (isStrange) {
+    p.text(`length ${length}`);
+    return;
   }
   const sender = addresses + hardwareLength;
   const targetHardware = sender + protocolLength;
@@ -52,17 +52,17 @@ export function printArp(p: Printing, at: number, length: number): void {
   switch (operation) {
     case 1:
       p.text('who-has ');
-      printProtocolAddress(p, target, { protocol, protocolLength });
+      p.ip4(target);
       if (!isZero(p, targetHardware, hardwareLength)) {
         p.text(' (');
         p.linkAddress(targetHardware, hardwareLength);
         p.char(0x29);
       }
       p.text(' tell ');
-      printProtocolAddress(p, sender, { protocol, protocolLength });
+      p.ip4(sender);
       break;
     case 2:
-      printProtocolAddress(p, sender, { protocol, protocolLength });
+      p.ip4(sender);
       p.text(' is-at ');
       p.linkAddress(addresses, hardwareLength);
       break;
@@ -75,7 +75,7 @@ export function printArp(p: Printing, at: number, length: number): void {
     case 4:
       p.linkAddress(targetHardware, hardwareLength);
       p.text(' at ');
-      printProtocolAddress(p, target, { protocol, protocolLength });
+      p.ip4(target);
       break;
     case 8:
       p.text('who-is ');
@@ -86,25 +86,13 @@ export function printArp(p: Printing, at: number, length: number): void {
     case 9:
       p.linkAddress(addresses, hardwareLength);
       p.text(' at ');
-      printProtocolAddress(p, sender, { protocol, protocolLength });
+      p.ip4(sender);
       break;
     default:
       printUnknown(p, at, length);
+      return;
   }
   p.text(`, length ${length}`);
-}
-
-function printProtocolAddress(
-  p: Printing,
-  at: number,
-  kind: { readonly protocol: number; readonly protocolLength: number },
-): void {
-  if ((kind.protocol === 0x0800 || kind.protocol === 0x1000) && kind.protocolLength === 4) p.ip4(at);
-  else {
-    p.text('<');
-    p.hexOctets(at, kind.protocolLength);
-    p.text('>');
-  }
 }
 
 function isZero(p: Printing, at: number, octets: number): boolean {

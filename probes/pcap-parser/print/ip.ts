@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** IPv4 (RFC 791), */
+/** IPv4 (RFC 791). */
 import { checksum, rightChecksum } from './checksum.ts';
 import type { Printing } from './printing.ts';
 import { protocols } from './protocols.ts';
@@ -41,8 +41,8 @@ export function printIp(p: Printing, at: number, length: number): void {
   p.protocol = 'ip';
   const version = p.u8(at) >> 4;
   if (version !== 4) {
-    if (version === 6) p.text('IP6, wrong link-layer encapsulation');
-    else p.text(`IP${version}, wrong link-layer encapsulation`);
+    if (version === 6) p.text('IP6, wrong link-layer encapsulation (invalid)');
+    else p.text(`IP${version}, wrong link-layer encapsulation (invalid)`);
     return;
   }
   if (!p.options.linkHeader) p.text('IP ');

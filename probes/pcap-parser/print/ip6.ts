@@ -39,7 +39,8 @@ export function printIp6(p: Printing, at: number, length: number): void {
     p.text(`version error: ${version} != 6`);
     return;
   }
-  const payloadLength = p.u16(at + 4);
+  const field = p.u16(at + 4);
+  const payloadLength = field === 0 ? jumboLength(p, at) : field;
   if (length < payloadLength + 40) p.text(`truncated-ip6 - ${payloadLength + 40 - length} bytes missing!`);
   const next = p.u8(at + 6);
   if (p.options.verbosity > 0) {
@@ -57,6 +58,18 @@ export function printIp6(p: Printing, at: number, length: number): void {
   p.addressesShown = false;
   p.addresses = at + 8;
   printHeaders(p, { at: at + 40, next, left: payloadLength });
+}
+
+/** The length that a hop-by-hop option says (RFC 2675), where the header has no room for it; otherwise 0. */
+function jumboLength(p: Printing, at: number): number {
+  if (p.u8(at + 6) !== 0 || at + 48 > p.end) return 0;
+  const end = at + 40 + (p.u8(at + 41) + 1) * 8;
+  for (let option = at + 42; option + 2 <= end;) {
+    const type = p.u8(option);
+    if (type === 0xc2 && p.u8(option + 1) === 4) return p.u32(option + 2);
+    option += type === 0 ? 1 : 2 + p.u8(option + 1);
+  }
+  return 0;
 }
 
 /** Walks the extension headers to the transport. */

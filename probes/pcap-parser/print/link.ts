@@ -43,14 +43,10 @@ export function printLink(p: Printing, packet: Packet): void {
       printRaw(p, at, wireLength);
       return;
     case linkTypes.ip4:
-      p.protocol = 'ipv4';
-      p.headerLength = 0;
-      printIp(p, at, wireLength);
-      return;
     case linkTypes.ip6:
-      p.protocol = 'ipv6';
+      // The packet's own version counts, whatever the link type promises.
       p.headerLength = 0;
-      printIp6(p, at, wireLength);
+      printVersion(p, at, wireLength);
       return;
     default:
       printUnknown(p, at, wireLength);
@@ -270,10 +266,15 @@ function printCookedPayload(
 function printRaw(p: Printing, at: number, wireLength: number): void {
   p.protocol = 'raw';
   p.headerLength = 0;
-  const version = p.u8(at) >> 4;
   if (p.options.linkHeader) p.text('ip: ');
+  printVersion(p, at, wireLength);
+}
+
+function printVersion(p: Printing, at: number, wireLength: number): void {
+  const version = p.u8(at) >> 4;
   if (version === 6) printIp6(p, at, wireLength);
-  else printIp(p, at, wireLength);
+  else if (version === 4) printIp(p, at, wireLength);
+  else p.text(`unknown ip ${version}`);
 }
 
 /** Address families of IPv6 differ between systems. */

@@ -21,6 +21,8 @@ const carried: CarriedPrinters = {
 const shownWhole = new Set(['arp', 'http', 'ssh', 'icmp', 'otv', 'vxlan']);
 
 const flushAt = 1 << 17;
+/** tcpdump takes them for signed numbers of 32 bits. */
+const lastSecond = 0x7fff_ffff;
 /** Offsets from UTC change at most at quarters of an hour. */
 const zoneStep = 900;
 
@@ -81,6 +83,10 @@ export class PacketPrinter {
   }
 
   #time(p: Printing, { seconds, nanoseconds }: Packet): void {
+    if (seconds > lastSecond) {
+      p.text('[Error converting time] ');
+      return;
+    }
     const quarter = Math.floor(seconds / zoneStep);
     if (quarter !== this.#zoneFrom) {
       this.#zoneFrom = quarter;
@@ -104,7 +110,9 @@ export class PacketPrinter {
     p.char(0x3a);
     p.digits(second - hour * 3600 - minute * 60, 2);
     p.char(0x2e);
-    p.digits(Math.floor(nanoseconds / 1000), 6);
+    const microseconds = Math.floor(nanoseconds / 1000);
+    if (microseconds < 1e6) p.digits(microseconds, 6);
+    else p.number(microseconds);
     p.char(0x20);
   }
 }

@@ -26,6 +26,24 @@ const chunkNames: Readonly<Record<number, string>> = {
   193: 'ASCONF',
 };
 
+/** RFC 5811. */
+const serviceNames: Readonly<Record<number, string>> = { 6704: 'ForCES HP', 6705: 'ForCES MP', 6706: 'ForCES LP' };
+
+/** As IANA registers them. */
+const payloadNames: Readonly<Record<number, string>> = {
+  1: 'IUA',
+  2: 'M2UA',
+  3: 'M3UA',
+  4: 'SUA',
+  5: 'M2PA',
+  6: 'V5UA',
+  7: 'H.248',
+  10: 'DUA',
+  11: 'ASAP',
+  12: 'ENRP',
+  13: 'H.323',
+};
+
 export function printSctp(p: Printing, at: number, length: number): void {
   p.protocol = 'sctp';
   p.need(at, 12);
@@ -33,8 +51,12 @@ export function printSctp(p: Printing, at: number, length: number): void {
     p.text('[length < 12] (invalid)');
     return;
   }
-  printEndpoints(p, p.u16(at), p.u16(at + 2));
+  const from = p.u16(at);
+  const to = p.u16(at + 2);
+  printEndpoints(p, from, to);
   p.text('sctp');
+  const service = serviceNames[to] ?? serviceNames[from];
+  if (service !== undefined) p.text(`[${service}]`);
   let chunk = at + 12;
   let left = length - 12;
   for (let count = 1; left > 0; count++) {
@@ -46,7 +68,7 @@ export function printSctp(p: Printing, at: number, length: number): void {
       return;
     }
     p.need(chunk, size);
-    p.text(p.options.verbosity > 1 ? `\n\t${count}) ` : ` (${count}) `);
+    p.text(p.options.verbosity > 1 ? `\n\t${count}) ` : `${count > 1 ? ', ' : ' '}(${count}) `);
     p.text(`[${chunkNames[type] ?? `Unknown chunk type: 0x${type.toString(16)}`}] `);
     printChunk(p, { type, at: chunk, size });
     const padded = (size + 3) & ~3;
@@ -61,11 +83,12 @@ function printChunk(
 ): void {
   if (type === 0) {
     const flags = p.u8(at + 1);
+    const payload = p.u32(at + 12);
     if ((flags & 3) === 3) p.text('(B)(E) ');
     else if ((flags & 2) !== 0) p.text('(B) ');
     else if ((flags & 1) !== 0) p.text('(E) ');
     p.text(
-      `[TSN: ${p.u32(at + 4)}] [SID: ${p.u16(at + 8)}] [SSEQ ${p.u16(at + 10)}] [PPID 0x${p.u32(at + 12).toString(16)}] `,
+      `[TSN: ${p.u32(at + 4)}] [SID: ${p.u16(at + 8)}] [SSEQ ${p.u16(at + 10)}] [PPID ${payloadNames[payload] ?? `0x${payload.toString(16)}`}] `,
     );
     if (p.options.verbosity > 1) {
       p.text('[Payload:');

@@ -4,6 +4,7 @@ import { printLine, printText } from './application-text.ts';
 import { rightChecksum, transportChecksum } from './checksum.ts';
 import { printDns } from './dns.ts';
 import { printEndpoints } from './endpoints.ts';
+import { printMptcp } from './mptcp.ts';
 import type { Printing } from './printing.ts';
 import { protocols } from './protocols.ts';
 
@@ -89,8 +90,10 @@ export function printTcp(p: Printing, at: number, length: number): void {
   }
   if (headerLength > 20) {
     p.text(', options [');
-    printOptions(p, { at: at + 20, length: headerLength - 20, acknowledgementBase });
+    const whole = printOptions(p, { at: at + 20, length: headerLength - 20, acknowledgementBase });
     p.char(0x5d);
+    // Nothing behind bad options is believed.
+    if (!whole) return;
   }
   p.text(', length ');
   p.number(payload);
@@ -103,7 +106,8 @@ interface Options {
   readonly acknowledgementBase: number;
 }
 
-function printOptions(p: Printing, { at: start, length, acknowledgementBase }: Options): void {
+/** false: an option is bad, and what follows is left out. */
+function printOptions(p: Printing, { at: start, length, acknowledgementBase }: Options): boolean {
   let at = start;
   const end = start + length;
   while (at < end) {
@@ -111,7 +115,7 @@ function printOptions(p: Printing, { at: start, length, acknowledgementBase }: O
     const kind = p.u8(at);
     if (kind === 0) {
       p.text('eol');
-      return;
+      return true;
     }
     if (kind === 1) {
       p.text('nop');
@@ -123,17 +127,18 @@ function printOptions(p: Printing, { at: start, length, acknowledgementBase }: O
     printOptionName(p, kind);
     if (!whole) {
       p.text('[bad opt]');
-      return;
+      return false;
     }
     p.closeCut = '>';
     if (kind !== 5) p.need(at, size);
     if (!printOptionValue(p, { kind, at, size, acknowledgementBase })) {
       p.text('[bad opt]');
-      return;
+      return false;
     }
     p.closeCut = '';
     at += size;
   }
+  return true;
 }
 
 const optionNames: Readonly<Record<number, string>> = {
@@ -153,6 +158,7 @@ const optionNames: Readonly<Record<number, string>> = {
   29: 'tcp-ao',
   30: 'mptcp',
   34: 'tfo',
+  253: 'exp',
   254: 'exp',
 };
 
@@ -225,11 +231,40 @@ function printOptionValue(p: Printing, { kind, at, size, acknowledgementBase }: 
       p.text(size === 2 ? ' cookiereq' : ' cookie ');
       p.hexOctets(at + 2, size - 2);
       return true;
+    case 29:
+      if (size < 4) return false;
+      p.text(` keyid ${p.u8(at + 2)} rnextkeyid ${p.u8(at + 3)}`);
+      if (size > 4) p.text(' mac 0x');
+      p.hexOctets(at + 4, size - 4);
+      return true;
+    case 30:
+      return printMptcp(p, { at, size });
+    case 253:
+    case 254:
+      return printExperiment(p, at, size);
     default:
       if (size > 2) p.text(' 0x');
       p.hexOctets(at + 2, size - 2);
       return true;
   }
+}
+
+const fastOpenExperiment = 0xf989;
+const accurateEcnExperiments = new Set([0xacc0, 0xacc1]);
+
+/** Experiments are told apart by their first 16 bits (RFC 6994). */
+function printExperiment(p: Printing, at: number, size: number): boolean {
+  if (size < 4) return false;
+  const experiment = p.u16(at + 2);
+  if (experiment === fastOpenExperiment) {
+    p.text(size === 4 ? '-tfo cookiereq' : '-tfo cookie ');
+    p.hexOctets(at + 4, size - 4);
+  } else if (accurateEcnExperiments.has(experiment)) p.text(`-acc${experiment & 1}`);
+  else {
+    p.text(' 0x');
+    p.hexOctets(at + 2, size - 2);
+  }
+  return true;
 }
 
 interface Payload {
