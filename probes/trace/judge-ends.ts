@@ -155,12 +155,16 @@ function isReset(sighting: Sighting | undefined): boolean {
   return sighting?.flags?.startsWith('R') === true;
 }
 
+function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1';
+}
+
 function judgeListener({ question }: Observations, { name, facts, sighting }: Reached): Finding {
   const protocol = question.protocol === 'udp' ? 'udp' : 'tcp';
   const port = sighting.destinationPort;
   const there = (facts?.listeners ?? []).filter((one) => one.protocol === protocol);
   const onPort = there.filter((one) => one.port === port);
-  const loopback = onPort.filter(({ address }) => address.startsWith('127.') || address === '::1');
+  const loopback = onPort.filter(({ address }) => isLoopback(address));
   const objects = [`Pod ${name}`, ...(question.service === undefined ? [] : [`Service ${question.service.name}`])];
   const ended = { way: 'there', node: sighting.place.node, after: describePlace(sighting.place) } as const;
   if (onPort.length > 0 && loopback.length === onPort.length)
@@ -180,7 +184,7 @@ function judgeListener({ question }: Observations, { name, facts, sighting }: Re
       next: 'Look for a full backlog or a firewall within the pod, and read the logs of its program.',
       evidence: [`listening in the pod: ${onPort.map(({ address }) => `${address}:${port}`).join(', ')}`],
     };
-  const others = there.map((one) => `${one.address}:${one.port}`);
+  const others = there.filter(({ address }) => !isLoopback(address)).map((one) => `${one.address}:${one.port}`);
   return {
     reason: 'no-listener',
     summary: `Nothing in ${name} listens on ${protocol}/${port}: the pod itself refused the ${protocol === 'udp' ? 'datagram' : 'connection'}.`,

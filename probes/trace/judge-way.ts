@@ -26,6 +26,7 @@ export function judgeWay(observations: Observations, ways: Ways): Finding {
     after: lost.last === undefined ? undefined : describePlace(lost.last.place),
   };
   const steps = [
+    byStaleEndpoint,
     byRule,
     byRefusal,
     byNode,
@@ -73,6 +74,25 @@ type Step = (
   ways: Ways,
 ) => (Omit<Finding, 'ended'> & Partial<Pick<Finding, 'ended'>>) | undefined;
 
+/** The service proxy led the packet to an address that is no endpoint. */
+const byStaleEndpoint: Step = ({ question }, lost, { there }) => {
+  const { service, servers, address } = question;
+  const translated = there.findLast(({ destination }) => destination !== address);
+  if (service === undefined || translated === undefined || lost.way === 'back') return undefined;
+  const { destination, destinationPort, place } = translated;
+  if (servers.some((server) => server.addresses.includes(destination))) return undefined;
+  if (service.endpoints.some((endpoint) => endpoint.address === destination && endpoint.ready)) return undefined;
+  const node = question.from.node ?? place.node;
+  return {
+    reason: 'stale-endpoint',
+    summary: `The service proxy of ${node} leads Service ${service.name} to ${destination}:${destinationPort}, which is no endpoint of it.`,
+    objects: [`Service ${service.name}`],
+    ended: { way: 'there', node, after: describePlace(place) },
+    next: `The service proxy of ${node} is behind: look whether it runs and what it logs.`,
+    evidence: [`endpoints by the API: ${servers.map((server) => `${server.addresses[0]}:${server.port}`).join(', ')}`],
+  };
+};
+
 /** A rule that the kernel says it dropped or rejected the packet by. */
 const byRule: Step = (observations, lost) => {
   const step = droppingRule(observations, lost);
@@ -112,7 +132,7 @@ function explainRule(observations: Observations, step: RuleStep, refusal: string
     const service = question.service?.name;
     const invalid = /ct state invalid|ctstate INVALID/i.test(step.rule ?? '');
     return {
-      reason: invalid ? 'conntrack' : 'no-endpoints',
+      reason: invalid ? 'conntrack-clash' : question.servers.length > 0 ? 'not-programmed' : 'no-endpoints',
       summary: invalid
         ? `Connection tracking on ${step.node} holds the packet for invalid, and the service proxy drops it.`
         : `The service proxy on ${step.node} ${refusal} the packet: it knows no endpoint for ${question.to}.${words}`,
@@ -241,7 +261,7 @@ const byDirection: Step = ({ facts }, lost) => {
     };
   if (here.conntrackFull === true)
     return {
-      reason: 'conntrack',
+      reason: 'conntrack-full',
       summary: `The connection tracking table of ${lost.node} is full: it drops packets of new connections.`,
       objects: [`Node ${lost.node}`],
       next: 'Find who opens so many connections (conntrack -L), or raise net.netfilter.nf_conntrack_max.',
@@ -251,7 +271,7 @@ const byDirection: Step = ({ facts }, lost) => {
   );
   if (clash !== undefined)
     return {
-      reason: 'conntrack',
+      reason: 'conntrack-clash',
       summary: `Connection tracking on ${lost.node} dropped the packet (${clash}): two flows claim the same translated addresses, or the table is full.`,
       objects: [`Node ${lost.node}`],
       next: 'Delete stale entries of the flow (conntrack -D), or use fully random source ports for masquerading.',

@@ -23,6 +23,7 @@ const modules: readonly { readonly verbs: readonly string[]; readonly load: () =
   { verbs: ['pcap'], load: () => import('./pcap.ts') },
   { verbs: ['capture'], load: () => import('./capture.ts') },
   { verbs: ['trace'], load: () => import('./trace.ts') },
+  { verbs: ['diagnose'], load: () => import('./diagnose.ts') },
 ];
 
 enableCompileCache();

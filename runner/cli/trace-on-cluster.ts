@@ -13,8 +13,8 @@ import { namesByAddress, readNetworkObjects } from '../target/network-objects.ts
 import { openNodeAccess, type OwnNodeAccess } from '../target/node-access.ts';
 import { reachRemedy } from '../target/preflight.ts';
 import { exitCodeOf } from './exit-code.ts';
-import { observeFlow } from './trace-flow.ts';
-import { parseTarget, partyFrom } from './trace-parties.ts';
+import { observeFlow } from '../diagnose/flow.ts';
+import { parseTarget, partyFrom } from '../diagnose/parties.ts';
 import type { TraceFlags } from './trace.ts';
 
 /** Probes of a trace live this long at most. */

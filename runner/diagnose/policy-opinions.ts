@@ -4,8 +4,8 @@ import type { Observations, Party, PolicyOpinion } from '../../probes/trace/obse
 import { isPod, type DirectionVerdict, type Party as ModelParty } from '../../suites/oracles/reachability/model.ts';
 import { judge } from '../../suites/oracles/reachability/oracle.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
-import { toDocuments } from './policy-documents.ts';
-import { policyInput, type PolicyInput } from './policy-model.ts';
+import { toDocuments } from '../cli/policy-documents.ts';
+import { policyInput, type PolicyInput } from '../cli/policy-model.ts';
 
 export interface OpinionInput {
   readonly from: Party;

@@ -4,8 +4,8 @@ import type { NodeAccess } from '../../probes/node-session/node-access.ts';
 import { observe } from '../../probes/trace/collect.ts';
 import type { Observations, Party, TraceProtocol } from '../../probes/trace/observations.ts';
 import { addressesOfNode, type NetworkObjects } from '../target/network-objects.ts';
-import { describeAddress, podsByName, troubledNodes } from './trace-parties.ts';
-import { policyOpinions } from './trace-policies.ts';
+import { describeAddress, podsByName, troubledNodes } from './parties.ts';
+import { policyOpinions } from './policy-opinions.ts';
 
 export interface TracedFlow {
   readonly objects: NetworkObjects;

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The part of `plumb diagnose` that meets a cluster. */
+import { examine, type Examination } from '../diagnose/examine.ts';
+import { readableMessage } from '../execute/failure.ts';
+import { Problem } from '../problem.ts';
+import { existingTarget } from '../target/existing-target.ts';
+import { createKubeClients } from '../target/kube-clients.ts';
+import { openNodeAccess, type OwnNodeAccess } from '../target/node-access.ts';
+import { reachRemedy } from '../target/preflight.ts';
+import type { DiagnoseFlags } from './diagnose.ts';
+import { exitCodeOf } from './exit-code.ts';
+
+const lifeSeconds = 180;
+
+/** Resolves to the exit code. */
+export async function diagnoseCluster(flags: DiagnoseFlags, version: string): Promise<number> {
+  const target = await existingTarget(flags, 'to diagnose');
+  const kube = createKubeClients(target.config);
+  const interrupt = new AbortController();
+  const onSignal = (): void => {
+    if (interrupt.signal.aborted) process.exit(exitCodeOf('inconclusive'));
+    interrupt.abort(new Error('interrupted'));
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
+  let access: OwnNodeAccess | undefined;
+  const openAccess = async (): Promise<OwnNodeAccess> => {
+    const image = flags.image ?? `plumbline.local/probe:${version}`;
+    access = await openNodeAccess({ kube, purpose: 'diagnose', image, lifeSeconds, signal: interrupt.signal });
+    return access;
+  };
+  try {
+    const started = performance.now();
+    const log = (message: string): void => void process.stderr.write(`${message}\n`);
+    const examination = await examine({ kube, openAccess: flags.nodeProbes ? openAccess : undefined, log });
+    const seconds = (performance.now() - started) / 1000;
+    const text =
+      flags.json === true
+        ? JSON.stringify({ schema: 1, seconds, ...examination }, undefined, 2)
+        : lines(examination, seconds).join('\n');
+    process.stdout.write(`${text}\n`);
+    if (examination.findings.length > 0) return exitCodeOf('failed');
+    return exitCodeOf(flags.nodeProbes && examination.nodes === 0 ? 'inconclusive' : 'passed');
+  } catch (error) {
+    if (interrupt.signal.aborted) return exitCodeOf('inconclusive');
+    if (error instanceof Problem) throw error;
+    throw new Problem(readableMessage(error), reachRemedy(error, target.server), { cause: error });
+  } finally {
+    await access?.close();
+    process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
+  }
+}
+
+function lines({ findings, gaps, probes, failedProbes, nodes }: Examination, seconds: number): string[] {
+  const checked = `${nodes} nodes, ${probes} probes of which ${failedProbes} failed, ${seconds.toFixed(1)} s`;
+  const found = findings.flatMap(({ reason, component, node, objects, summary, evidence, next }, index) => [
+    '',
+    `${index + 1}. ${component}${node === undefined ? '' : ` on ${node}`}: ${reason}`,
+    `   ${summary}`,
+    ...(objects.length === 0 ? [] : [`   objects: ${objects.slice(0, 8).join(', ')}`]),
+    ...evidence.slice(0, 6).map((fact) => `   seen:    ${fact}`),
+    `   next:    ${next}`,
+  ]);
+  return [
+    findings.length === 0
+      ? `Nothing is broken as far as could be seen (${checked}).`
+      : `${findings.length} findings, causes first (${checked}):`,
+    ...found,
+    ...gaps.map((gap) => `not seen: ${gap}`),
+  ];
+}

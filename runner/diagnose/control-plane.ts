@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The control plane, nodes and their kubelets, from Leases, conditions and answer times. Pure. */
+import type { V1Node } from '@kubernetes/client-node';
+import type { Diagnosis } from './diagnosis.ts';
+
+export interface LeaseSeen {
+  readonly namespace: string;
+  readonly name: string;
+  readonly holder: string;
+  readonly durationSeconds: number;
+  /** By the clock of whoever wrote it. */
+  readonly renewedAt: number;
+}
+
+export interface ControlPlaneInput {
+  readonly nodes: readonly V1Node[];
+  readonly leases: readonly LeaseSeen[];
+  /** The same Leases some seconds later; what has moved in between lives. */
+  readonly now: number;
+  /** Milliseconds that requests took: plain reads, and writes to etcd. */
+  readonly readMs: readonly number[];
+  readonly writeMs: readonly number[];
+  /** Checks of /readyz?verbose that failed. */
+  readonly notReady: readonly string[];
+  /** Names of CSI drivers by node. */
+  readonly csiDrivers: Readonly<Record<string, readonly string[]>>;
+}
+
+const leaders = ['kube-scheduler', 'kube-controller-manager'] as const;
+/** Leases last so many times their own duration before their holder counts as gone. */
+const patience = 1.6;
+const kubeletPatienceMs = 25_000;
+const slowMs = 300;
+
+export function controlPlaneDiagnoses(input: ControlPlaneInput): Diagnosis[] {
+  return [
+    ...leaderDiagnoses(input),
+    ...nodeDiagnoses(input),
+    ...slowness(input),
+    ...readiness(input),
+    ...drivers(input),
+  ];
+}
+
+function leaderDiagnoses({ leases, now }: ControlPlaneInput): Diagnosis[] {
+  return leaders.flatMap((name): Diagnosis[] => {
+    const lease = leases.find((one) => one.namespace === 'kube-system' && one.name === name);
+    // Managed clusters may hide the Lease; its absence says nothing.
+    if (lease === undefined) return [];
+    const age = now - lease.renewedAt;
+    if (age < lease.durationSeconds * 1000 * patience) return [];
+    return [
+      {
+        reason: 'component-down',
+        component: name,
+        objects: [`Lease kube-system/${name}`],
+        summary: `${name} does not work: nobody has renewed its Lease for ${Math.round(age / 1000)} s.`,
+        evidence: [`last held by ${lease.holder}`, `it lasts ${lease.durationSeconds} s`],
+        next: `Look at the process ${name} on the control plane, and its logs.`,
+        weight: 92,
+      },
+    ];
+  });
+}
+
+function nodeDiagnoses({ nodes, leases, now }: ControlPlaneInput): Diagnosis[] {
+  return nodes.flatMap((node): Diagnosis[] => {
+    const name = node.metadata?.name ?? '';
+    const ready = (node.status?.conditions ?? []).find(({ type }) => type === 'Ready');
+    const lease = leases.find((one) => one.namespace === 'kube-node-lease' && one.name === name);
+    const age = lease === undefined ? 0 : now - lease.renewedAt;
+    const about = (reason: string, component: string, summary: string, evidence: readonly string[]): Diagnosis => ({
+      reason,
+      component,
+      node: name,
+      objects: [`Node ${name}`],
+      summary,
+      evidence,
+      next: `Look at ${component === 'network' ? 'the network plugin' : component} on ${name}, and its logs.`,
+      weight: 90,
+    });
+    const evidence = [
+      `Ready is ${ready?.status ?? 'missing'}: ${ready?.reason ?? ''} ${ready?.message ?? ''}`.trim(),
+      `Lease renewed ${Math.round(age / 1000)} s ago`,
+    ];
+    if (ready?.status === 'False') {
+      const said = ready.message ?? '';
+      if (/cni|network plugin|NetworkReady=false/i.test(said))
+        return [about('cni', 'network', `Node ${name} is not Ready: its network plugin is not configured.`, evidence)];
+      if (/runtime|PLEG|containerd|cri/i.test(said))
+        return [about('node-not-ready', 'container-runtime', `Node ${name} is not Ready: ${said}`, evidence)];
+      return [about('node-not-ready', 'kubelet', `Node ${name} is not Ready: ${said}`, evidence)];
+    }
+    if (ready?.status !== 'True' || age > kubeletPatienceMs)
+      return [
+        about(
+          'component-down',
+          'kubelet',
+          `The kubelet of ${name} does not report: its Lease was renewed ${Math.round(age / 1000)} s ago.`,
+          evidence,
+        ),
+      ];
+    return [];
+  });
+}
+
+function slowness({ readMs, writeMs }: ControlPlaneInput): Diagnosis[] {
+  const reads = mean(readMs);
+  const writes = mean(writeMs);
+  if (Math.max(reads, writes) < slowMs) return [];
+  const etcd = writes > reads * 2;
+  return [
+    {
+      reason: 'slow',
+      component: etcd ? 'etcd' : 'kube-apiserver',
+      objects: [],
+      summary: `The API server is slow: reads take ${reads.toFixed(0)} ms and writes ${writes.toFixed(0)} ms on average.`,
+      evidence: [
+        `reads: ${readMs.map((ms) => ms.toFixed(0)).join(' ')} ms`,
+        `writes: ${writeMs.map((ms) => ms.toFixed(0)).join(' ')} ms`,
+      ],
+      next: etcd
+        ? 'Look at the disk of etcd (etcd_disk_wal_fsync_duration_seconds) and at its load.'
+        : 'Look at the load and the logs of the API server.',
+      weight: 88,
+    },
+  ];
+}
+
+function readiness({ notReady }: ControlPlaneInput): Diagnosis[] {
+  if (notReady.length === 0) return [];
+  const etcd = notReady.some((name) => name.includes('etcd'));
+  return [
+    {
+      reason: 'component-down',
+      component: etcd ? 'etcd' : 'kube-apiserver',
+      objects: [],
+      summary: `The API server is not ready: ${notReady.join(', ')}.`,
+      evidence: notReady.map((name) => `/readyz: ${name} failed`),
+      next: 'Look at the logs of the API server and of etcd.',
+      weight: 95,
+    },
+  ];
+}
+
+/** A driver that most nodes have, and one has not. */
+function drivers({ csiDrivers, nodes }: ControlPlaneInput): Diagnosis[] {
+  const workers = nodes
+    .filter(({ spec }) => !(spec?.taints ?? []).some(({ effect }) => effect === 'NoSchedule'))
+    .map(({ metadata }) => metadata?.name ?? '');
+  const all = new Set(workers.flatMap((name) => csiDrivers[name] ?? []));
+  return [...all].flatMap((driver) => {
+    const without = workers.filter((name) => !(csiDrivers[name] ?? []).includes(driver));
+    if (without.length === 0 || without.length * 2 > workers.length) return [];
+    return without.map((name): Diagnosis => ({
+      reason: 'component-down',
+      component: 'storage',
+      node: name,
+      objects: [`Node ${name}`, `CSINode ${name}`],
+      summary: `Node ${name} has no CSI driver ${driver}, which the other nodes have.`,
+      evidence: workers.map((one) => `${one}: ${(csiDrivers[one] ?? []).join(', ') || 'none'}`),
+      next: `Look whether the driver's node plugin runs on ${name}.`,
+      weight: 75,
+    }));
+  });
+}
+
+function mean(values: readonly number[]): number {
+  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
+}

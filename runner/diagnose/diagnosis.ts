@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What is broken, with what proves it. */
+
+export interface Diagnosis {
+  /** `no-route`, `foreign-firewall`, `component-down`, ...: those of traces, and those of everything that no packet shows. */
+  readonly reason: string;
+  /** Whose work it is: `network`, `kube-proxy`, `firewall`, `kubelet`, `dns`, `application`, ... */
+  readonly component: string;
+  readonly node?: string;
+  /** `KIND [NAMESPACE/]NAME`. */
+  readonly objects: readonly string[];
+  /** One sentence. */
+  readonly summary: string;
+  readonly evidence: readonly string[];
+  readonly next: string;
+  /** How surely it is a cause and not an effect, 0 to 100. */
+  readonly weight: number;
+}
+
+/** Causes first; of findings about the same thing the surest stays. */
+export function ranked(found: readonly Diagnosis[]): Diagnosis[] {
+  const kept: Diagnosis[] = [];
+  for (const one of found.toSorted((a, b) => b.weight - a.weight)) {
+    const twin = kept.findIndex((other) => sameThing(one, other));
+    const known = kept[twin];
+    if (known === undefined) kept.push(one);
+    else
+      kept[twin] = {
+        ...known,
+        objects: [...new Set([...known.objects, ...one.objects])],
+        evidence: [...new Set([...known.evidence, one.summary, ...one.evidence])].slice(0, 20),
+      };
+  }
+  return kept;
+}
+
+function sameThing(one: Diagnosis, other: Diagnosis): boolean {
+  if (one.component !== other.component || one.node !== other.node) return false;
+  if (one.node !== undefined && one.reason === other.reason && one.component !== 'application') return true;
+  return one.objects.some((object) => !object.startsWith('Node ') && other.objects.includes(object));
+}

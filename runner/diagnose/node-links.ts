@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+/** How well nodes reach each other: small and full-size packets, loss and time. The decision is pure. */
+import type { Diagnosis } from './diagnosis.ts';
+
+export interface PingSeen {
+  readonly from: string;
+  readonly to: string;
+  readonly octets: number;
+  readonly sent: number;
+  readonly received: number;
+  readonly meanMs: number | undefined;
+}
+
+/** The answer of `ping`; undefined if it says nothing. */
+export function parsePing(text: string): Pick<PingSeen, 'sent' | 'received' | 'meanMs'> | undefined {
+  const counts = /(\d+) packets transmitted, (\d+) (?:packets )?received/.exec(text);
+  if (counts === null) return undefined;
+  const times = /= [\d.]+\/([\d.]+)\//.exec(text);
+  return {
+    sent: Number(counts[1]),
+    received: Number(counts[2]),
+    meanMs: times === null ? undefined : Number(times[1]),
+  };
+}
+
+/** Some networks answer no echo at all: that says nothing. */
+export function linkDiagnoses(pings: readonly PingSeen[]): Diagnosis[] {
+  const silent = pings.every(({ received }) => received === 0);
+  if (silent) return [];
+  const small = pings.filter(({ octets }) => octets < 500);
+  const large = pings.filter(({ octets }) => octets >= 500);
+  const found: Diagnosis[] = [];
+  const lossy = small.filter(({ sent, received }) => received < sent && received > 0);
+  if (lossy.length > 0) {
+    const node = commonNode(lossy, small);
+    found.push({
+      reason: 'loss',
+      component: 'network',
+      ...(node === undefined ? {} : { node }),
+      objects: node === undefined ? [] : [`Node ${node}`],
+      summary: `Packets between nodes are lost${node === undefined ? '' : ` to or from ${node}`}: ${lossy.map(({ from, to, sent, received }) => `${from} to ${to} ${Math.round((1 - received / sent) * 100)} %`).join(', ')}.`,
+      evidence: lossy.map(describe),
+      next: 'Look at the cabling, the network cards and the switches between these nodes, and for traffic shaping (tc qdisc show).',
+      weight: 81,
+    });
+  }
+  const cut = large.filter(
+    (one) =>
+      one.received === 0 &&
+      small.some(({ from, to, received, sent }) => from === one.from && to === one.to && received > sent / 2),
+  );
+  if (cut.length > 0) {
+    const node = commonNode(cut, large);
+    found.push({
+      reason: 'mtu',
+      component: 'network',
+      ...(node === undefined ? {} : { node }),
+      objects: node === undefined ? [] : [`Node ${node}`],
+      summary: `Packets of ${cut[0]?.octets} octets do not pass between nodes, small ones do: ${cut.map(({ from, to }) => `${from} to ${to}`).join(', ')}.`,
+      evidence: cut.map(describe),
+      next: 'The MTU of an interface is larger than what the network between the nodes carries.',
+      weight: 83,
+    });
+  }
+  return found;
+}
+
+function describe({ from, to, octets, sent, received, meanMs }: PingSeen): string {
+  return `ping from ${from} to ${to}, ${octets} octets: ${received} of ${sent} came back${meanMs === undefined ? '' : `, ${meanMs} ms on average`}`;
+}
+
+/** The one node that all of these have in common, if others without it are well. */
+function commonNode(some: readonly PingSeen[], all: readonly PingSeen[]): string | undefined {
+  const [first] = some;
+  const candidates = first === undefined ? [] : [first.from, first.to];
+  const common = candidates.filter((node) => some.every(({ from, to }) => from === node || to === node));
+  const [node] = common;
+  if (common.length !== 1 || node === undefined) return undefined;
+  return all.some(({ from, to }) => from !== node && to !== node) ? node : undefined;
+}

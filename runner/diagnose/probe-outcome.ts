@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What the planned probes say: which failed, which of them need a closer look, and what follows without one. Pure. */
+import type { Diagnosis } from './diagnosis.ts';
+import type { PlannedProbe } from './probe-plan.ts';
+
+export interface ProbeOutcome {
+  readonly probe: PlannedProbe;
+  /** As the agent has it, or an answer code of DNS. */
+  readonly outcome: string;
+  readonly error?: string;
+  readonly status?: number;
+  readonly latencyMs: number;
+}
+
+export function isConnected({ outcome, error }: ProbeOutcome): boolean {
+  return outcome === 'allowed' || outcome === 'reset' || (error ?? '').startsWith('connected');
+}
+
+export function hasFailed(result: ProbeOutcome): boolean {
+  const { probe, outcome, status } = result;
+  if (probe.kind === 'forbidden') return isConnected(result);
+  if (probe.protocol === 'dns') return outcome !== 'NOERROR' && outcome !== 'NXDOMAIN';
+  if (probe.protocol === 'http') return outcome !== 'allowed' || (status !== undefined && status >= 500);
+  // What is no HTTP may not answer what a probe says; that a connection was made is enough.
+  return !isConnected(result);
+}
+
+/** What no trace can say better. */
+export function outcomeDiagnoses(results: readonly ProbeOutcome[]): Diagnosis[] {
+  return results.filter(hasFailed).flatMap((result): Diagnosis[] => {
+    const { probe, outcome, status, error } = result;
+    const { from, to, service, toNode } = probe;
+    const evidence = [
+      `${probe.protocol} from ${from.name} on ${from.node} to ${to}: ${status ?? outcome}${error === undefined ? '' : ` (${error})`}`,
+    ];
+    const server = to.replace(/:\d+$/, '');
+    const objects = [
+      ...(probe.kind === 'endpoint' || probe.kind === 'large' ? [`Pod ${server}`] : []),
+      ...(service === undefined ? [] : [`Service ${service}`]),
+    ];
+    if (probe.kind === 'forbidden')
+      return [
+        {
+          reason: 'policy-not-enforced',
+          component: 'network-policy',
+          ...(toNode === undefined ? {} : { node: toNode }),
+          objects: [
+            ...(probe.policies ?? []).map((name) =>
+              name.includes('/') ? `NetworkPolicy ${name}` : `ClusterNetworkPolicy ${name}`,
+            ),
+            ...(toNode === undefined ? [] : [`Node ${toNode}`]),
+            `Pod ${server}`,
+          ],
+          summary: `${from.name} reaches ${to}, which ${(probe.policies ?? []).join(', ')} ${(probe.policies ?? []).length > 1 ? 'forbid' : 'forbids'}.`,
+          evidence,
+          next: `Look at the part of the network plugin that enforces policies on ${toNode}: whether it runs and what it logs.`,
+          weight: 83,
+        },
+      ];
+    if (probe.protocol === 'http' && isConnected(result))
+      return [
+        {
+          reason: 'application',
+          component: 'application',
+          objects,
+          summary:
+            status === undefined
+              ? `${to} takes connections and ${outcome === 'reset' ? 'cuts them off' : 'does not answer'}.`
+              : `${to} answers with HTTP status ${status}.`,
+          evidence,
+          next: 'The network carries requests there: read the logs of the program.',
+          weight: 58,
+        },
+      ];
+    if (probe.protocol === 'dns' && outcome !== 'dropped' && outcome !== 'refused')
+      return [
+        {
+          reason: 'name-resolution',
+          component: 'dns',
+          objects,
+          summary: `${to} answers ${outcome} to ${from.name} for a name of the cluster.`,
+          evidence,
+          next: 'Read the configuration and the logs of cluster DNS.',
+          weight: 60,
+        },
+      ];
+    return [];
+  });
+}
+
+const tracesMost = 4;
+
+/** Failed flows whose cause packets can show, one for each pair of ends; plain ways before those through Services. */
+export function worthTracing(results: readonly ProbeOutcome[], known: readonly Diagnosis[]): PlannedProbe[] {
+  const order: Readonly<Record<PlannedProbe['kind'], number>> = {
+    endpoint: 0,
+    large: 1,
+    'local-pod': 2,
+    service: 3,
+    'node-port': 4,
+    dns: 1,
+    forbidden: 9,
+  };
+  const failed = results.filter(
+    (result) =>
+      hasFailed(result) &&
+      result.probe.kind !== 'forbidden' &&
+      !(result.probe.protocol === 'http' && isConnected(result) && result.probe.kind !== 'large'),
+  );
+  const chosen = new Map<string, PlannedProbe>();
+  for (const { probe } of failed.toSorted((a, b) => order[a.probe.kind] - order[b.probe.kind])) {
+    if (isExplained(probe, known)) continue;
+    // A Service whose endpoints fail from the same node needs no look of its own.
+    const same = failed.some(
+      (other) =>
+        other.probe.kind === 'endpoint' &&
+        other.probe.from.node === probe.from.node &&
+        other.probe.service === probe.service,
+    );
+    if ((probe.kind === 'service' || probe.kind === 'node-port') && same) continue;
+    const key =
+      probe.protocol === 'dns'
+        ? `dns ${probe.from.name.split('/')[0]}`
+        : `${probe.kind === 'large' ? 'large' : 'flow'} ${probe.toNode ?? probe.to} ${probe.port}`;
+    if (!chosen.has(key)) chosen.set(key, probe);
+  }
+  return [...chosen.values()].slice(0, tracesMost);
+}
+
+const explaining = new Set(['network', 'node', 'kubelet', 'container-runtime']);
+
+/** A broken network at either end, or a broken proxy for the same Service at the source, explains a failure. */
+function isExplained({ from, toNode, service }: PlannedProbe, known: readonly Diagnosis[]): boolean {
+  return known.some(({ component, node, objects, weight }) => {
+    if (weight < 80 && component !== 'kube-proxy') return false;
+    if (component === 'kube-proxy') return node === from.node && objects.includes(`Service ${service}`);
+    return explaining.has(component) && node !== undefined && (node === from.node || node === toNode);
+  });
+}
