@@ -108,6 +108,25 @@ describe('controllers', function () {
     await until(() => gone(resources.namespaces, 'fresh'), 'the namespace is still there');
   });
 
+  it('removes the pods of a namespace before everything else', async () => {
+    await client.create(resources.namespaces, { metadata: { name: 'ordered' } });
+    await client.create(resources.configMaps, { metadata: { name: 'needed', namespace: 'ordered' } });
+    const hold = { name: 'held', namespace: 'ordered', finalizers: ['test.plumb/hold'] };
+    await client.create(resources.pods, { metadata: hold, spec: { containers: [{ name: 'c', image: 'i' }] } });
+    await client.delete(resources.namespaces, 'ordered');
+    await until(async () => {
+      const { status } = await get<Namespace>(resources.namespaces, 'ordered');
+      const remaining = status?.conditions?.find(({ type }) => type === 'NamespaceContentRemaining');
+      return remaining?.message === 'Some resources are remaining: pods has 1 resource instances';
+    }, 'the namespace does not wait for its pod alone');
+    expect((await get<ConfigMap>(resources.configMaps, 'needed', 'ordered')).metadata.deletionTimestamp).to.equal(
+      undefined,
+    );
+    const body = { metadata: { finalizers: null } };
+    await client.patch(resources.pods, 'held', { namespace: 'ordered', type: 'merge', body });
+    await until(() => gone(resources.namespaces, 'ordered'), 'the namespace is still there');
+  });
+
   it('rolls a deployment out, back, and keeps it available meanwhile', async () => {
     await client.create(resources.deployments, workload('web', { replicas: 4 }));
     const complete = (image: string) => async (): Promise<boolean> => {

@@ -79,7 +79,7 @@ describe('conversion of custom resources by a webhook', () => {
     };
     const all = [v1('a'), v1('b'), v2];
     const list = (): KubeObject[] => all.map((object) => convert(object, 'example.com/v2'));
-    const converted = await converting(list, all);
+    const converted = await converting(list, () => all);
     expect(converted.map(({ host, port }) => [host, port])).to.deep.equal([
       ['a', '80'],
       ['b', '80'],

@@ -29,13 +29,16 @@ export class NeedsConversion extends Error {
  * @param others objects that `act` will convert likewise; they are asked for in one go.
  * Errors: 500 when the webhook fails.
  */
-export async function converting<T>(act: () => T, others: readonly KubeObject[] = []): Promise<T> {
+export async function converting<T>(
+  act: () => T | Promise<T>,
+  others: () => readonly KubeObject[] = () => [],
+): Promise<T> {
   for (;;) {
     try {
-      return act();
+      return await act();
     } catch (error) {
       if (!(error instanceof NeedsConversion)) throw error;
-      await error.answer(others);
+      await error.answer(others());
     }
   }
 }

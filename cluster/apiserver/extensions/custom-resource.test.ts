@@ -195,6 +195,28 @@ describe('custom resources', () => {
     expect((both['spec'] as { hosts: unknown }).hosts).to.deep.equal([{ name: 'a' }, { name: 'b' }]);
   });
 
+  it('shows defaults in what was stored before they were declared', () => {
+    const [version] = definition.versions;
+    expect(version.fromStorage?.(cronTab({ cronSpec: 'x' }))['spec']).to.deep.equal({
+      cronSpec: 'x',
+      image: 'busybox',
+    });
+  });
+
+  it('selects by the fields that a version declares', () => {
+    const field = (name: string): object => ({ selectableFields: [{ jsonPath: `.spec.${name}` }] });
+    const both = crd(SCHEMA);
+    const [v1] = both.spec.versions;
+    both.spec.versions = [
+      { ...v1, ...field('image') },
+      { ...v1, name: 'v2', storage: false, ...field('cronSpec') },
+    ] as typeof both.spec.versions;
+    const fields = definitionOf(both).versions.map(({ selectableFields }) =>
+      selectableFields?.(cronTab({ image: 'i' })),
+    );
+    expect(fields).to.deep.equal([{ 'spec.image': 'i' }, { 'spec.cronSpec': '' }]);
+  });
+
   it('shows printer columns', () => {
     const columns = [
       { name: 'Spec', type: 'string', jsonPath: '.spec.cronSpec' },

@@ -25,7 +25,7 @@ import { webhookConversion } from './conversion.ts';
 import { compileJsonPath } from './json-path.ts';
 import { decodeCustom, defaultCustom } from './prune.ts';
 import type { JsonSchema } from './structural-schema.ts';
-import { typeOfSchema } from './structural-schema.ts';
+import { additionalOf, itemsOf, typeOfSchema } from './structural-schema.ts';
 import { validateValue } from './validate.ts';
 import { checkRules } from './validation-rules.ts';
 
@@ -54,7 +54,12 @@ export function definitionFromCrd(object: KubeObject, registry: Registry): Resou
   // Objects written before the storage version changed still carry the older one.
   const mixed = !storage.served || (crd.status?.storedVersions ?? []).some((version) => version !== storage.name);
   const versionOf = (version: CustomResourceDefinitionVersion): ResourceVersion =>
-    resourceVersion(crd, version, { storedForm, convert, rewrite: mixed || version !== storage });
+    resourceVersion(crd, version, {
+      storedForm,
+      convert,
+      // Objects from before a default was declared are shown with it, too.
+      rewrite: mixed || version !== storage || hasDefaults(schemaOf(version)),
+    });
   // A webhook may give the stored form another shape than the version that was asked for.
   const schemaFor = (context: RequestContext): JsonSchema =>
     conversion?.strategy === 'Webhook' ? schemaOf(storage) : (schemas.get(context.version) ?? schemaOf(first));
@@ -85,7 +90,6 @@ export function definitionFromCrd(object: KubeObject, registry: Registry): Resou
             ...(scale.labelSelectorPath === undefined ? {} : { selector: scale.labelSelectorPath }),
           },
         }),
-    selectableFields: selectableFieldsOf(first),
     allColumns: columnsOf(first.additionalPrinterColumns),
   });
   return [{ ...definition, custom: true }];
@@ -129,6 +133,7 @@ function resourceVersion(
     ...(version.deprecated === true
       ? { deprecated: version.deprecationWarning ?? `${apiVersion} ${names.kind} is deprecated` }
       : {}),
+    selectableFields: selectableFieldsOf(version),
     ...(rewrite
       ? {
           fromStorage: (object) => withDefaults(schema, convert(object, apiVersion)),
@@ -136,6 +141,17 @@ function resourceVersion(
         }
       : {}),
   };
+}
+
+function hasDefaults(schema: JsonSchema): boolean {
+  const items = itemsOf(schema);
+  const additional = additionalOf(schema);
+  const inner = [
+    ...Object.values(schema.properties ?? {}),
+    ...(items === undefined ? [] : [items]),
+    ...(typeof additional === 'object' ? [additional] : []),
+  ];
+  return schema.default !== undefined || inner.some(hasDefaults);
 }
 
 function withDefaults(schema: JsonSchema, object: KubeObject): KubeObject {

@@ -150,6 +150,8 @@ export interface ResourceVersion {
   /** Conversion from and to the storage version (the first of `versions`); identity when absent. */
   readonly fromStorage?: (object: KubeObject) => KubeObject;
   readonly toStorage?: (object: KubeObject) => KubeObject;
+  /** Fields of this version's form for field selectors, where versions differ in them; else those of the definition. */
+  readonly selectableFields?: (object: KubeObject) => Readonly<Record<string, string>>;
   readonly deprecated?: string;
 }
 

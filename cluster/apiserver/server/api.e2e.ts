@@ -210,6 +210,9 @@ describe('the API', function () {
     const warned = await call('POST', `${maps}?fieldValidation=Warn&dryRun=All`, { body: typo });
     expect(warned.headers['warning']).to.equal('299 - "unknown field \\"datas\\""');
     expect((await call('POST', `${maps}?fieldValidation=Strict`, { body: typo })).status).to.equal(400);
+    const apply = { body: typo, type: 'application/apply-patch+yaml' };
+    const applied = await call('PATCH', `${maps}/typo?fieldManager=me&fieldValidation=Ignore`, apply);
+    expect(applied.body['message']).to.include('v1, Kind=ConfigMap): .datas: field not declared in schema');
     expect((await call('POST', maps, { body: map('x'), type: 'text/plain' })).status).to.equal(415);
     expect((await call('GET', maps, { headers: { accept: 'text/csv' } })).status).to.equal(406);
     expect((await call('GET', '/api/v1/nonsense')).status).to.equal(404);

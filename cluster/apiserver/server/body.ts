@@ -118,10 +118,10 @@ export function prune(
     );
   }
   if (decoded.unknownFields.length > 0 || duplicates.length > 0) {
-    const texts = [
-      ...duplicates.map((field) => `duplicate field "${field}"`),
-      ...decoded.unknownFields.map((field) => `unknown field "${field}"`),
-    ];
+    const twice = duplicates.map((field) => `duplicate field "${field}"`);
+    const unknown = decoded.unknownFields.map((field) => `unknown field "${field}"`);
+    // As upstream: custom resources are parsed first and compared with their schema then, others are both at once.
+    const texts = served.definition.custom === true ? [...twice, ...unknown] : [...unknown, ...twice];
     if (mode === 'Strict') {
       const { kind } = served.definition;
       throw badRequest(

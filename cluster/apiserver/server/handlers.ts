@@ -21,6 +21,7 @@ import { deleteOptions } from './delete-options.ts';
 import { negotiate } from './negotiation.ts';
 import { patchObject, patchValue, plainPatchType } from './patches.ts';
 import { freshEnough, getEntry, listEntries } from './reads.ts';
+import type { Page } from './reads.ts';
 import { encodeEntry, encodeList, encodeObject } from './representation.ts';
 import type { View } from './representation.ts';
 import type { ResourceRequest } from './request-info.ts';
@@ -83,8 +84,8 @@ export async function serveResource(core: Core, call: ResourceCall): Promise<voi
       return exchange.respond(200, json, await converting(() => encodeEntry(view(), entry)));
     }
     case 'list': {
-      const page = await listEntries(core, served, info.namespace, context.query);
-      const objects = page.entries.map((entry) => entry.object);
+      const page = await selectedEntries(core, served, info.namespace, context);
+      const objects = (): KubeObject[] => page.entries.map((entry) => entry.object);
       const body = await converting(() => encodeList(view(), page.entries, page.metadata), objects);
       return exchange.respond(200, json, body);
     }
@@ -202,9 +203,9 @@ async function remove(core: Core, served: Served, call: ResourceCall, context: R
 async function removeAll(core: Core, served: Served, call: ResourceCall, context: RequestContext): Promise<void> {
   const { exchange, info } = call;
   const options = deleteOptions(await exchange.body(), exchange.header('content-type'), context.query);
-  const selected = selection(served.definition, info.namespace, context.query);
+  const selected = selection(served, info.namespace, context.query);
   await freshEnough(core, '');
-  const page = await listEntries(core, served, info.namespace, context.query);
+  const page = await selectedEntries(core, served, info.namespace, context);
   const dry = { ...context, dryRun: context.dryRun || options.dryRun };
   const removeOne = async (entry: Entry): Promise<void> => {
     const request = {
@@ -213,7 +214,8 @@ async function removeAll(core: Core, served: Served, call: ResourceCall, context
       name: entry.name,
       still: (current: Entry) => selected.matches(current),
     };
-    await deleteObject(core, served, request, dry).catch((error: unknown) => {
+    // Nothing is done before the selector has seen the object.
+    await converting(() => deleteObject(core, served, request, dry)).catch((error: unknown) => {
       if (!isReason(error, 'NotFound')) {
         throw error;
       }
@@ -223,8 +225,23 @@ async function removeAll(core: Core, served: Served, call: ResourceCall, context
     await Promise.all(page.entries.slice(at, at + deleteBatch).map(removeOne));
   }
   const view = { served, representation: negotiate(exchange.header('accept')), includeObject: '' };
-  const objects = page.entries.map((entry) => entry.object);
+  const objects = (): KubeObject[] => page.entries.map((entry) => entry.object);
   exchange.respond(200, json, await converting(() => encodeList(view, page.entries, page.metadata), objects));
+}
+
+/** Field selectors may be about a form that has to be asked for. */
+async function selectedEntries(
+  core: Core,
+  served: Served,
+  namespace: string,
+  { query }: RequestContext,
+): Promise<Page> {
+  const all = (): KubeObject[] =>
+    core.store
+      .cache(served.storedAs)
+      .list(namespace)
+      .map((entry) => entry.object);
+  return converting(() => listEntries(core, served, namespace, query), all);
 }
 
 /** `status`, other views, `scale`, and what the definition handles by itself. */

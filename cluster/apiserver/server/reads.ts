@@ -43,7 +43,7 @@ export async function listEntries(
   namespace: string,
   query: URLSearchParams,
 ): Promise<Page> {
-  const selected = selection(served.definition, namespace, query);
+  const selected = selection(served, namespace, query);
   const limit = parseLimit(query.get('limit'));
   const continued = query.get('continue') ?? '';
   const resourceVersion = query.get('resourceVersion');

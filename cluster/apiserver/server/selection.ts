@@ -2,9 +2,9 @@
 // Label and field selectors of lists, watches and deletecollection, as one predicate over stored entries.
 import type { FieldRequirement, Requirement } from '../../machinery/selectors.ts';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '../../machinery/selectors.ts';
-import type { ResourceDefinition } from '../resources/definition.ts';
 import { badRequest } from '../status.ts';
 import type { Entry } from '../store/entry.ts';
+import type { Served } from './catalog.ts';
 
 export interface Selection {
   /** Empty for all. */
@@ -18,7 +18,7 @@ export interface Selection {
 }
 
 /** Throws 400 for what cannot be parsed and for fields that cannot be selected by. */
-export function selection(definition: ResourceDefinition, namespace: string, query: URLSearchParams): Selection {
+export function selection(served: Served, namespace: string, query: URLSearchParams): Selection {
   const labels = parse(() => parseLabelSelector(query.get('labelSelector') ?? ''));
   const fields = parse(() => parseFieldSelector(query.get('fieldSelector') ?? ''));
   let wantedNamespace = namespace;
@@ -32,26 +32,32 @@ export function selection(definition: ResourceDefinition, namespace: string, que
     }
     others.push(field);
   }
-  checkFields(definition, others);
+  checkFields(served, others);
   return {
     namespace: wantedNamespace,
     name,
     everything: labels.length === 0 && others.length === 0,
-    matches: predicate(definition, labels, others),
+    matches: predicate(served, labels, others),
   };
 }
 
-function fieldsOf(definition: ResourceDefinition, entry: Entry): Readonly<Record<string, string>> {
-  entry.fields ??= {
-    ...definition.selectableFields?.(entry.object),
-    'metadata.name': entry.name,
-    'metadata.namespace': entry.namespace,
-  };
-  return entry.fields;
+function fieldsOf({ definition, version }: Served, entry: Entry): Readonly<Record<string, string>> {
+  const own = { 'metadata.name': entry.name, 'metadata.namespace': entry.namespace };
+  if (version.selectableFields === undefined) {
+    entry.fields ??= { ...definition.selectableFields?.(entry.object), ...own };
+    return entry.fields;
+  }
+  entry.versionFields ??= new Map();
+  let fields = entry.versionFields.get(version);
+  if (fields === undefined) {
+    fields = { ...version.selectableFields(version.fromStorage?.(entry.object) ?? entry.object), ...own };
+    entry.versionFields.set(version, fields);
+  }
+  return fields;
 }
 
 function predicate(
-  definition: ResourceDefinition,
+  served: Served,
   labels: readonly Requirement[],
   fields: readonly FieldRequirement[],
 ): (entry: Entry) => boolean {
@@ -59,16 +65,16 @@ function predicate(
     return labels.length === 0 ? () => true : (entry) => matchesLabels(labels, entry.object.metadata.labels);
   }
   return (entry) =>
-    matchesFields(fields, fieldsOf(definition, entry)) && matchesLabels(labels, entry.object.metadata.labels);
+    matchesFields(fields, fieldsOf(served, entry)) && matchesLabels(labels, entry.object.metadata.labels);
 }
 
-function checkFields(definition: ResourceDefinition, fields: readonly FieldRequirement[]): void {
+function checkFields({ definition, version }: Served, fields: readonly FieldRequirement[]): void {
   const unknown = fields.filter(({ field }) => field !== 'metadata.name' && field !== 'metadata.namespace');
   if (unknown.length === 0) {
     return;
   }
   const probe = { apiVersion: '', kind: definition.kind, metadata: { name: '' }, spec: {}, status: {} };
-  const known = definition.selectableFields?.(probe) ?? {};
+  const known = (version.selectableFields ?? definition.selectableFields)?.(probe) ?? {};
   for (const { field } of unknown) {
     if (!Object.hasOwn(known, field)) {
       throw badRequest(

@@ -3,7 +3,7 @@
 // and shared by all watchers that want the same form. A watcher that does not read is paused, and ends with 410 when the log
 // has moved past it.
 import type { Writable } from 'node:stream';
-import { NeedsConversion } from '../extensions/conversion.ts';
+import { NeedsConversion, converting } from '../extensions/conversion.ts';
 import type { KubeObject } from '../resources/definition.ts';
 import { expired, invalid } from '../status.ts';
 import { replaceRevision, withRevision } from '../store/entry.ts';
@@ -44,7 +44,7 @@ export interface WatchRequest {
 export async function serveWatch(core: Core, exchange: Exchange, request: WatchRequest): Promise<void> {
   const { view, query } = request;
   const { served } = view;
-  const selected = selection(served.definition, request.namespace, query);
+  const selected = selection(served, request.namespace, query);
   const resourceVersion = query.get('resourceVersion') ?? '';
   const sendInitialEvents = readSendInitialEvents(query);
   const bookmarks = isTrue(query.get('allowWatchBookmarks'));
@@ -53,11 +53,15 @@ export async function serveWatch(core: Core, exchange: Exchange, request: WatchR
     await freshEnough(core, resourceVersion);
   }
   const cache = core.store.cache(served.storedAs);
+  const all = (): KubeObject[] => cache.list(selected.namespace).map((entry) => entry.object);
+  const state = (): { revision: number; entries: Entry[] } => ({
+    revision: core.store.revision,
+    entries: initialEntries(cache, selected),
+  });
+  const initial = fromState ? await converting(state, all) : undefined;
   const from =
-    fromState || resourceVersion === '' || resourceVersion === '0'
-      ? core.store.revision
-      : parseRevision(resourceVersion);
-  const initial = fromState ? initialEntries(cache, selected) : [];
+    initial?.revision ??
+    (resourceVersion === '' || resourceVersion === '0' ? core.store.revision : parseRevision(resourceVersion));
   const cursor = cache.cursor(from);
   const watcher = new Watcher({
     core,
@@ -73,7 +77,7 @@ export async function serveWatch(core: Core, exchange: Exchange, request: WatchR
     watcher.fail(`too old resource version: ${from} (${cache.oldestRevision})`);
     return;
   }
-  watcher.start(cursor, initial, sendInitialEvents === true && bookmarks);
+  watcher.start(cursor, initial?.entries ?? [], sendInitialEvents === true && bookmarks);
   if (bookmarks) {
     const timer = setInterval(() => watcher.bookmark(false), bookmarkIntervalMs);
     watcher.onStop(() => clearInterval(timer));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One stored object, held once parsed and once as the bytes that are sent to clients. etcd holds the object without its
 // resourceVersion, which is etcd's own revision of the key; the bytes get it spliced in, so nothing is serialised twice.
-import type { KubeObject } from '../resources/definition.ts';
+import type { KubeObject, ResourceVersion } from '../resources/definition.ts';
 
 export interface Entry {
   readonly key: string;
@@ -15,6 +15,8 @@ export interface Entry {
   readonly bytes: Buffer;
   /** Selectable fields, computed when first asked for. */
   fields?: Readonly<Record<string, string>>;
+  /** Those of versions that have their own. */
+  versionFields?: Map<ResourceVersion, Readonly<Record<string, string>>>;
 }
 
 const metadataStart = Buffer.from('"metadata":{');

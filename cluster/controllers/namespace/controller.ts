@@ -72,22 +72,27 @@ function setup(context: ControllerContext): Running {
     const deletable = found.filter(
       ({ resource, verbs }) => resource.namespaced && verbs.includes('delete') && verbs.includes('list'),
     );
-    await Promise.all(
-      deletable.map(async ({ resource, verbs }) => {
-        try {
-          const left = await emptyResource(resource, namespace, verbs);
-          if (left.length === 0) return;
-          remaining.set(resource.group ? `${resource.plural}.${resource.group}` : resource.plural, left.length);
-          for (const { metadata } of left) {
-            for (const finalizer of metadata.finalizers ?? [])
-              finalizers.set(finalizer, (finalizers.get(finalizer) ?? 0) + 1);
-          }
-        } catch (error) {
-          if (error instanceof ApiError && (error.code === 404 || error.code === 405)) return;
-          errors.push(describeError(error));
+    const emptyOne = async ({ resource, verbs }: (typeof deletable)[number]): Promise<void> => {
+      try {
+        const left = await emptyResource(resource, namespace, verbs);
+        if (left.length === 0) return;
+        remaining.set(resource.group ? `${resource.plural}.${resource.group}` : resource.plural, left.length);
+        for (const { metadata } of left) {
+          for (const finalizer of metadata.finalizers ?? [])
+            finalizers.set(finalizer, (finalizers.get(finalizer) ?? 0) + 1);
         }
-      }),
-    );
+      } catch (error) {
+        if (error instanceof ApiError && (error.code === 404 || error.code === 405)) return;
+        errors.push(describeError(error));
+      }
+    };
+    const isPods = ({ resource }: (typeof deletable)[number]): boolean =>
+      resource.group === '' && resource.plural === 'pods';
+    // Pods first, and nothing else while there are any: they may still need what protects or configures them.
+    await Promise.all(deletable.filter(isPods).map(emptyOne));
+    if (remaining.size === 0 && errors.length === 0) {
+      await Promise.all(deletable.filter((one) => !isPods(one)).map(emptyOne));
+    }
     return {
       remaining,
       finalizers,
