@@ -115,6 +115,10 @@ function kubernetesConfig(directive: Directive, blockZones: readonly string[]): 
         if (value !== 'empty_service') fail(inner, `ignore "${value}" is not empty_service`);
         config = { ...config, ignoreEmptyService: true };
         break;
+      case 'upstream':
+        // Targets of ExternalName Services are asked of this server itself, which is what the word alone means.
+        if (value !== '') fail(inner, 'upstream takes no servers; name them in "forward"');
+        break;
       case 'namespaces':
         if (values.length === 0) fail(inner, 'namespaces needs at least one name');
         config = { ...config, namespaces: values };

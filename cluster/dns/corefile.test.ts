@@ -36,6 +36,7 @@ describe('Corefile', () => {
     ['. {\n kubernetes\n}', 'Corefile:2: kubernetes needs the cluster domain'],
     ['. {\n kubernetes cluster.local {\n  pods some\n }\n}', 'Corefile:3: pods "some" is not'],
     ['. {\n kubernetes cluster.local {\n  endpoint x\n }\n}', 'Corefile:3: unknown option "endpoint" of kubernetes'],
+    ['. {\n kubernetes cluster.local {\n  upstream 1.1.1.1\n }\n}', 'Corefile:3: upstream takes no servers'],
     ['. {\n cache 30 {\n  success\n }\n}', 'Corefile:3: "" is not a whole number'],
     ['. {\n cache {\n  prefetch 5 1m 95%\n }\n}', 'Corefile:3: prefetch "95%" is not a percentage'],
     ['. {\n cache {\n  servfail 6m\n }\n}', 'Corefile:3: servfail: from 0 to 5m'],

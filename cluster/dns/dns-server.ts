@@ -68,27 +68,26 @@ export class DnsServer {
   async use(configs: readonly ServerConfig[], text: string): Promise<void> {
     const wanted = new Map<string, ServerConfig[]>();
     for (const config of configs) wanted.set(portKey(config), [...(wanted.get(portKey(config)) ?? []), config]);
-    const opened = await this.#open(wanted);
+    // Whatever can go wrong goes wrong before anything is replaced.
+    const routes = new Map([...wanted].map(([key, group]) => [key, this.#routesOf(group)]));
+    const forwardings = new Set([...routes.values()].flatMap((zones) => forwardingsOf(zones)));
+    const opened = await this.#open(wanted).catch((error: unknown) => {
+      for (const forwarding of forwardings) forwarding.close();
+      throw error;
+    });
     const old = this.#forwardings;
-    const forwardings: Forwarding[] = [];
-    for (const [key, group] of wanted) {
+    for (const [key, zones] of routes) {
       const port = opened.get(key) ?? this.#ports.get(key);
       if (port === undefined) continue;
       this.#ports.set(key, port);
-      const routes = new Map<string, Server>();
-      for (const config of group) {
-        const server = this.#serverOf(config);
-        forwardings.push(server.resolver.forwarding);
-        for (const zone of config.zones) routes.set(zone, server);
-      }
-      port.frontend.use(routes);
+      port.frontend.use(zones);
     }
     for (const [key, { listeners }] of this.#ports) {
       if (wanted.has(key)) continue;
       listeners.close();
       this.#ports.delete(key);
     }
-    this.#forwardings = forwardings;
+    this.#forwardings = [...forwardings];
     setTimeout(() => old.forEach((forwarding) => forwarding.close()), graceMs).unref();
     const hash = createHash('sha512').update(text).digest('hex');
     showConfiguration(
@@ -120,6 +119,15 @@ export class DnsServer {
       throw error;
     }
     return opened;
+  }
+
+  #routesOf(group: readonly ServerConfig[]): Map<string, Server> {
+    const routes = new Map<string, Server>();
+    for (const config of group) {
+      const server = this.#serverOf(config);
+      for (const zone of config.zones) routes.set(zone, server);
+    }
+    return routes;
   }
 
   #serverOf(config: ServerConfig): Server {
@@ -187,6 +195,10 @@ export class DnsServer {
     if (this.#errors.count++ >= mostErrorsPerSecond) return;
     this.#options.log.error('a query could not be forwarded', reason, { name: name.replaceAll(/[^!-~]/g, '?') });
   }
+}
+
+function forwardingsOf(zones: ReadonlyMap<string, Server>): Forwarding[] {
+  return [...zones.values()].map(({ resolver }) => resolver.forwarding);
 }
 
 function probeNameFor({ zones }: ServerConfig): string {
