@@ -67,5 +67,9 @@ try {
     finish(usageError);
   }
 }
+// A reader of a pipe may be slower than we are: what is not written by then would be lost.
+for (const stream of [process.stdout, process.stderr]) {
+  await new Promise((resolve) => stream.write('', resolve));
+}
 // Pooled connections would keep the process alive; everything that matters has been waited for.
 process.exit(exitCode);
