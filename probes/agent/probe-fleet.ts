@@ -5,8 +5,11 @@
  * shared by the whole run.
  */
 import { randomBytes } from 'node:crypto';
-import { CoreV1Api, NetworkingV1Api, type KubeConfig, type V1Pod } from '@kubernetes/client-node';
-import { recordFailingFlow } from '../capture/failing-flow.ts';
+import { CoreV1Api, type KubeConfig, type V1Pod } from '@kubernetes/client-node';
+import type { NodeAccess } from '../node-session/node-access.ts';
+import { NodeSession, sessionCommand } from '../node-session/node-session.ts';
+import { collectNodeState } from '../node-state/collect.ts';
+import { recordFailingFlow, type FlowTracer } from '../trace/failing-flow.ts';
 import { AgentHost, ProbeError, type RequestOptions } from './agent-host.ts';
 import { execInPod } from './exec-in-pod.ts';
 import {
@@ -33,6 +36,8 @@ export interface ProbeFleetOptions {
   readonly workers: readonly string[];
   /** False with --no-node-probes: asking for one is then an error that says so. */
   readonly nodeProbes: boolean;
+  /** Follows the flow of a failed case and says where it ended; absent: failures get no trace. */
+  readonly trace?: FlowTracer;
   readonly log: (message: string) => void;
   readonly signal: AbortSignal;
 }
@@ -101,9 +106,10 @@ const clockQuestions = 5;
 export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
   const { kubeConfig, image, signal } = options;
   const core = kubeConfig.makeApiClient(CoreV1Api);
-  const networking = kubeConfig.makeApiClient(NetworkingV1Api);
   const hosts = new Set<AgentHost>();
   const nodeProbes = new Map<string, Promise<NodeProbe>>();
+  const nodePods = new Map<string, { readonly namespace: string; readonly pod: string }>();
+  const sessions = new Map<string, Promise<NodeSession>>();
   let nodeNamespace: Promise<string> | undefined;
 
   const hostFor = (namespace: string, pod: string, command: readonly string[]): AgentHost => {
@@ -122,6 +128,7 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
     const host = hostFor(namespace, name, stdioCommand);
     await host.connect({ timeoutMs: agentTimeoutMs, signal });
     options.log(`node probe ${namespace}/${name} runs on ${node}`);
+    nodePods.set(node, { namespace, pod: name });
     return {
       ...prober({ kubeConfig, host, pod, signal, description: `node ${node}`, note: ignoreAttempt }),
       ...receiver(host, { timeoutMs: agentTimeoutMs, signal }),
@@ -136,6 +143,24 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
     // A failed start must not be remembered: the node may come back.
     started.catch(() => nodeProbes.delete(node));
     return started;
+  };
+
+  const openSession = async (node: string): Promise<NodeSession> => {
+    await nodeProbe(node);
+    const { namespace = '', pod = '' } = nodePods.get(node) ?? {};
+    return NodeSession.open(kubeConfig, { node, namespace, pod, container: probeContainer, command: sessionCommand });
+  };
+  const access: NodeAccess = {
+    session: (node) => {
+      const known = sessions.get(node) ?? openSession(node);
+      sessions.set(node, known);
+      known.then(
+        (session) => session.onLost(() => sessions.delete(node)),
+        () => sessions.delete(node),
+      );
+      return known;
+    },
+    state: async (node) => collectNodeState(await nodeProbe(node)),
   };
 
   const worlds = new Map<string, Promise<ProbePod[]>>();
@@ -180,18 +205,17 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
     const made: MadeAttempt[] = [];
     const pods: ProbePod[] = [];
     const note = (attempt: MadeAttempt): void => void made.push(attempt);
-    scope.onFailure((error) =>
-      recordFailingFlow({
-        error,
-        made,
-        pods,
-        core,
-        networking,
-        nodeProbe,
-        attach: scope.attach,
-        nodeProbesAllowed: options.nodeProbes,
-      }),
-    );
+    const { trace } = options;
+    if (trace !== undefined)
+      scope.onFailure((error) =>
+        recordFailingFlow({
+          error,
+          made,
+          attach: scope.attach,
+          access: options.nodeProbes ? access : undefined,
+          trace,
+        }),
+      );
     const start = async (wanted: StartPodOptions = {}): Promise<ProbePod> => {
       const namespace = wanted.namespace ?? (await scope.namespace());
       const started = await startProbe(
@@ -225,6 +249,7 @@ export function createProbeFleet(options: ProbeFleetOptions): ProbeFleet {
     forCase,
     close: async () => {
       for (const host of hosts) host.close();
+      for (const one of await Promise.allSettled(sessions.values())) if (one.status === 'fulfilled') one.value.close();
     },
   };
 }

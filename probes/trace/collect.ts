@@ -65,6 +65,8 @@ export interface TraceInput {
   readonly timeoutMs: number;
   /** A second probe of this size follows where the first was answered; 0: none. */
   readonly payloadOctets: number;
+  /** Gets every captured packet, in the order of time. */
+  readonly onPacket?: (seen: SeenPacket) => void;
 }
 
 /** More servers than these are not looked at; a Service picks one of its endpoints at random. */
@@ -197,6 +199,7 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
   const sightings: Sighting[] = [];
   const talk = new NeighbourTalk();
   const take = (seen: SeenPacket): void => {
+    input.onPacket?.(seen);
     talk.see(seen);
     const sighting = sightingOf(seen);
     if (sighting !== undefined && sightings.length < sightingsMost) sightings.push(sighting);

@@ -31,6 +31,7 @@ import { openDirectory } from '../results/result-source.ts';
 import { foldEvents, verdictOf } from '../results/run-record.ts';
 import { nodeFacts } from '../target/cluster-facts.ts';
 import { detectFeatures } from '../target/features.ts';
+import { flowTracer } from '../diagnose/failing-flow.ts';
 import { createKubeClients } from '../target/kube-clients.ts';
 import type { Target } from '../target/kubeconfig.ts';
 import { podChecks } from '../target/pod-checks.ts';
@@ -166,6 +167,7 @@ async function conduct({ target, options, conditions, recorder, runId, selected 
     namespace: (purpose, podSecurity) => createNamespace(kube, { runId, purpose, podSecurity, signal }),
     workers: facts.workers,
     nodeProbes: options.nodeProbes,
+    trace: flowTracer(kube),
     log: (message) => void record({ type: 'message-logged', level: 'debug', message }),
     signal,
   });

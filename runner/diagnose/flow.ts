@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One flow traced in a known cluster: for `plumb trace`, and for the failed cases of a run. */
+import type { SeenPacket } from '../../probes/capture/capture.ts';
 import type { NodeAccess } from '../../probes/node-session/node-access.ts';
 import { observe } from '../../probes/trace/collect.ts';
 import type { Observations, Party, TraceProtocol } from '../../probes/trace/observations.ts';
@@ -17,6 +18,7 @@ export interface TracedFlow {
   readonly protocol: TraceProtocol;
   readonly timeoutMs: number;
   readonly payloadOctets: number;
+  readonly onPacket?: (seen: SeenPacket) => void;
 }
 
 export async function observeFlow({ objects, from, protocol, ...flow }: TracedFlow): Promise<Observations> {

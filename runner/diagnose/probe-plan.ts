@@ -33,7 +33,15 @@ export interface PlanInput {
   readonly nodes: readonly string[];
 }
 
-const most = { services: 60, endpoints: 60, dnsPods: 6, forbidden: 12, nodePorts: 12, local: 20 } as const;
+const most = {
+  services: 60,
+  endpoints: 60,
+  dnsPods: 8,
+  dnsPodsOfNamespace: 3,
+  forbidden: 12,
+  nodePorts: 12,
+  local: 20,
+} as const;
 export const largeOctets = 3_000;
 
 export function planProbes(input: PlanInput): PlannedProbe[] {
@@ -87,12 +95,10 @@ function asksCluster({ pods }: NetworkObjects, name: string): boolean {
 function dnsProbes({ objects }: PlanInput, vantages: readonly Party[]): PlannedProbe[] {
   const service = objects.services.find(isDnsService);
   const [first] = vantages;
-  const chosen = vantages
-    .filter(({ name }) => asksCluster(objects, name))
-    .filter(
-      ({ name }, index) => vantages.findIndex((other) => other.name.split('/')[0] === name.split('/')[0]) >= index - 2,
-    )
-    .slice(0, most.dnsPods);
+  const asking = vantages.filter(({ name }) => asksCluster(objects, name));
+  const before = (party: Party, index: number): number =>
+    asking.slice(0, index).filter(({ name }) => name.split('/')[0] === party.name.split('/')[0]).length;
+  const chosen = asking.filter((party, index) => before(party, index) < most.dnsPodsOfNamespace).slice(0, most.dnsPods);
   const asked = chosen.map((from): PlannedProbe => ({
     from,
     to: "the pod's own nameserver",

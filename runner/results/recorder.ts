@@ -132,6 +132,7 @@ const mediaTypes: Readonly<Record<string, string>> = {
   '.jsonl': 'application/jsonl',
   '.yaml': 'application/yaml',
   '.pcap': 'application/vnd.tcpdump.pcap',
+  '.pcapng': 'application/x-pcapng',
   '.svg': 'image/svg+xml',
   '.html': 'text/html',
 };

@@ -7,6 +7,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { CaptureFile } from '../../../probes/pcap-parser/read/capture-file.ts';
+import { decodeTraceRecord } from '../../../probes/trace/record.ts';
 import { runUnder, type Outcome } from './prove.ts';
 import { foreignTable } from './sabotages.ts';
 import { clusterOf, type Cluster } from './steps.ts';
@@ -38,22 +40,25 @@ describe('a data path that is broken in one node', function () {
     expect(found?.error?.message).to.contain('dropped');
   });
 
-  it('leaves both captures, their text, and the node at which the packets ended', () => {
+  it('leaves the packets of every place, the ways drawn, and the rule on the node where they ended', () => {
     const evidence = join(outcome.directory, 'evidence', caseId);
     const files = readdirSync(evidence);
-    const captures = files.filter((name) => name.endsWith('.pcap'));
-    expect(captures, files.join(', ')).to.have.length(2);
-    for (const name of captures) {
-      const pcap = readFileSync(join(evidence, name));
-      // A header of 24 bytes, in the byte order of the machine, and packets behind it.
-      expect(pcap.readUInt32LE(0), name).to.be.oneOf([0xa1b2c3d4, 0xa1b23c4d]);
-      expect(pcap.length, name).to.be.above(24);
-    }
-    const texts = files.filter((name) => name.endsWith('.txt') && name !== 'explanation.txt');
-    expect(texts).to.have.length(2);
-    for (const name of texts)
-      expect(readFileSync(join(evidence, name), 'utf8'), name).to.match(/ IP \S+ > \S+: Flags \[S\]/);
+    expect(files).to.include.members(['packets.pcapng', 'trace.json', 'trace.txt', 'explanation.txt']);
     const [broken = ''] = cluster.nodes['last-worker'];
-    expect(readFileSync(join(evidence, 'explanation.txt'), 'utf8')).to.contain(`it was dropped on ${broken}`);
+    const { verdict } = decodeTraceRecord(readFileSync(join(evidence, 'trace.json'), 'utf8'));
+    expect(verdict.reason).to.equal('foreign-firewall');
+    expect(verdict.ended?.node).to.equal(broken);
+    expect(verdict.rule).to.contain('tcp dport 8080');
+    const places = new Set(packetsOf(join(evidence, 'packets.pcapng')));
+    expect(places.size, [...places].join(', ')).to.be.above(2);
+    expect(readFileSync(join(evidence, 'explanation.txt'), 'utf8')).to.contain(`A firewall rule on ${broken}`);
   });
 });
+
+function packetsOf(path: string): string[] {
+  const file = new CaptureFile(path);
+  const places: string[] = [];
+  for (let packet = file.next(); packet !== undefined; packet = file.next())
+    places.push(packet.captureInterface.name ?? '');
+  return places;
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Traces the flow of a failed case with what the cluster's objects and policies say about it. */
+import type { FlowTracer } from '../../probes/trace/failing-flow.ts';
+import { judge } from '../../probes/trace/judge.ts';
+import { traceLines } from '../../probes/trace/trace-lines.ts';
+import type { KubeClients } from '../../suites/kube-clients.ts';
+import { namesByAddress, readNetworkObjects } from '../target/network-objects.ts';
+import { observeFlow } from './flow.ts';
+import { partyFrom } from './parties.ts';
+
+const timeoutMs = 1_500;
+
+export function flowTracer(kube: KubeClients): FlowTracer {
+  return async ({ pod, node, host, port, protocol, payloadOctets, access, onPacket }) => {
+    const objects = await readNetworkObjects(kube);
+    const from = partyFrom(pod ?? `node/${node}`, { objects, namespace: 'default' });
+    const observations = await observeFlow({
+      objects,
+      access,
+      from,
+      to: `${host.includes(':') ? `[${host}]` : host}:${port}`,
+      host,
+      port,
+      protocol,
+      timeoutMs,
+      payloadOctets,
+      onPacket,
+    });
+    const verdict = judge(observations);
+    const lines = traceLines(observations, verdict, { names: namesByAddress(objects), colour: false });
+    return { record: { schema: 1, verdict, observations }, lines };
+  };
+}
