@@ -45,7 +45,7 @@ export class Frontend {
   readonly #options: FrontendOptions;
   #routes: ReadonlyMap<string, Server> = new Map();
   #generation: () => number = () => 0;
-  #ready = { udp: new AnswerCache(), tcp: new AnswerCache() };
+  #ready = readyAnswers();
   #refusals = { second: 0, count: 0 };
 
   constructor(options: FrontendOptions) {
@@ -57,14 +57,14 @@ export class Frontend {
     const servers = [...new Set(routes.values())];
     this.#routes = routes;
     this.#generation = servers[0]?.generation ?? (() => 0);
-    this.#ready = { udp: new AnswerCache(), tcp: new AnswerCache() };
+    this.#ready = readyAnswers();
   }
 
   /** The bytes to send back; undefined: nothing is sent. */
   handle(packet: Buffer, source: Source): Buffer | undefined | Promise<Buffer | undefined> {
     const began = performance.now();
     try {
-      const ready = this.#ready[source.transport].answer(packet, this.#generation(), began);
+      const ready = readyFor(this.#ready, source).answer(packet, this.#generation(), began);
       return ready ?? this.#workOut(packet, source, began);
     } catch (error) {
       dnsMetrics.panics.add();
@@ -123,7 +123,7 @@ export class Frontend {
       const made = madeOf(holds, asked.generation, resolver.forwarding.cache);
       // After a reload `asked.ready` is the old one, which nobody reads any more.
       if (made !== undefined) {
-        asked.ready[source.transport].put(packet, { reply: Buffer.from(reply), addresses, used, ...made });
+        readyFor(asked.ready, source).put(packet, { reply: Buffer.from(reply), addresses, used, ...made });
       }
     }
     if (addresses !== undefined) shuffleAddresses(reply, addresses);
@@ -166,6 +166,23 @@ export class Frontend {
   }
 }
 
+/** By transport, because it limits the size, and by family, because each use is counted under its own. */
+interface ReadyAnswers {
+  readonly udp: AnswerCache;
+  readonly tcp: AnswerCache;
+  readonly udp6: AnswerCache;
+  readonly tcp6: AnswerCache;
+}
+
+function readyAnswers(): ReadyAnswers {
+  return { udp: new AnswerCache(), tcp: new AnswerCache(), udp6: new AnswerCache(), tcp6: new AnswerCache() };
+}
+
+function readyFor(ready: ReadyAnswers, { transport, address }: Source): AnswerCache {
+  if (address.includes(':')) return transport === 'udp' ? ready.udp6 : ready.tcp6;
+  return ready[transport];
+}
+
 function madeOf(
   holds: NonNullable<Outcome['holds']>,
   generation: number,
@@ -183,5 +200,5 @@ interface Asked {
   readonly zone: string;
   /** From before the answer was made: a change meanwhile makes it old. */
   readonly generation: number;
-  readonly ready: { readonly udp: AnswerCache; readonly tcp: AnswerCache };
+  readonly ready: ReadyAnswers;
 }

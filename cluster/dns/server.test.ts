@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The server over real sockets on loopback, configured by Corefiles as users write them.
+import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 import { writeFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,6 +10,7 @@ import { expect } from 'chai';
 import dnsPacket from 'dns-packet';
 import type { Answer } from 'dns-packet';
 
+import { metrics } from '../machinery/metrics.ts';
 import { ask, encodeQuestion, otherServer, overTcp, overUdp, short, startDns } from './testing.ts';
 import type { ClusterObjects, OtherServer, RunningDns } from './testing.ts';
 
@@ -306,6 +308,38 @@ describe('DNS server', () => {
     expect(dns.logged).to.deep.equal(['A no.default.svc.cluster.local. NXDOMAIN qr,aa,rd']);
   });
 
+  it("counts under CoreDNS' names, over both families", async () => {
+    const other = await upstream(exampleCom);
+    const { port } = await start(
+      `. {\n kubernetes cluster.local\n cache\n forward . 127.0.0.1:${other.port}\n prometheus\n}`,
+    );
+    for (let turn = 0; turn < 2; turn++) {
+      await short(port, 'web.default.svc.cluster.local');
+      await short(port, 'www.example.com');
+    }
+    const ipv6 = await overUdp6(port, encodeQuestion('web.default.svc.cluster.local', 'A'));
+    expect(dnsPacket.decode(ipv6).answers).to.have.length(1);
+    const lines = metrics.render().split('\n');
+    const common = 'server="dns://:0",zone=".",view=""';
+    for (const start of [
+      `coredns_dns_requests_total{${common},proto="udp",family="1",type="A"} `,
+      `coredns_dns_requests_total{${common},proto="udp",family="2",type="A"} `,
+      `coredns_dns_responses_total{${common},rcode="NOERROR",plugin="kubernetes"} `,
+      `coredns_dns_responses_total{${common},rcode="NOERROR",plugin="cache"} `,
+      `coredns_dns_request_duration_seconds_bucket{${common},le="0.00025"} `,
+      `coredns_dns_response_size_bytes_count{${common},proto="udp"} `,
+      `coredns_cache_hits_total{server="dns://:0",zones=".",view="",type="success"} `,
+      `coredns_cache_misses_total{server="dns://:0",zones=".",view=""} `,
+      `coredns_proxy_request_duration_seconds_count{proxy_name="forward",to="127.0.0.1:${other.port}",rcode="NOERROR"} 1`,
+      `coredns_plugin_enabled{server="dns://:0",zone=".",view="",name="kubernetes"} 1`,
+    ]) {
+      expect(
+        lines.some((line) => line.startsWith(start)),
+        start,
+      ).to.equal(true);
+    }
+  });
+
   it('answers EDNS versions and classes that it does not know as the standards say', async () => {
     const { port } = await start('. {\n kubernetes cluster.local\n}');
     const version = encodeQuestion('web.default.svc.cluster.local', 'A', 1232);
@@ -318,3 +352,15 @@ describe('DNS server', () => {
     expect((await overUdp(port, chaos)).readUInt16BE(2) & 0x0f).to.equal(5);
   });
 });
+
+function overUdp6(port: number, packet: Buffer): Promise<Buffer> {
+  const socket = createSocket('udp6');
+  return new Promise((resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('message', (message) => {
+      socket.close();
+      resolve(message);
+    });
+    socket.send(packet, port, '::1');
+  });
+}
