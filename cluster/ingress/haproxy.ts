@@ -97,7 +97,7 @@ export class Haproxy {
 
   async #start(): Promise<void> {
     const { directory } = this.#options;
-    const args = ['-W', '-S', `${join(directory, masterSocket)},mode,600`, '-f', join(directory, configFile)];
+    const args = ['-W', '-q', '-S', `${join(directory, masterSocket)},mode,600`, '-f', join(directory, configFile)];
     const master = spawn(this.#program, args, { stdio: ['ignore', this.#options.output, this.#options.output] });
     master.on('exit', (code) => this.#onExit(code));
     master.on('error', (error) => log.error(`${this.#program} cannot be started; install the haproxy package`, error));

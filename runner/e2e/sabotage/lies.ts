@@ -276,6 +276,30 @@ export const lies = {
         ? { status: 503, body: { kind: 'Status', apiVersion: 'v1', status: 'Failure', code: 503 } }
         : undefined,
   }),
+  'ignores hosts of Ingresses': () =>
+    creating('ingresses', (body) => {
+      for (const rule of array(object(body['spec'])['rules'])) drop(rule, 'host');
+    }),
+  'takes every path of an Ingress for a prefix': () =>
+    creating('ingresses', (body) =>
+      eachIngressPath(body, (path) => {
+        path['pathType'] = 'Prefix';
+      }),
+    ),
+  'knows no port of a Service by name': () =>
+    creating('ingresses', (body) =>
+      eachIngressPath(body, (path) => {
+        const service = object(object(path['backend'])['service']);
+        if (object(service['port'])['name'] !== undefined) service['port'] = { number: 9 };
+      }),
+    ),
+  'leads default backends nowhere': () =>
+    creating('ingresses', (body) => {
+      const service = object(object(object(body['spec'])['defaultBackend'])['service']);
+      if (service['name'] !== undefined) service['name'] = 'nobody';
+    }),
+  'serves Ingresses of every class': () => creating('ingresses', (body) => drop(body['spec'], 'ingressClassName')),
+  'ends TLS with one certificate': () => creating('ingresses', (body) => drop(body['spec'], 'tls')),
 } as const satisfies Record<string, () => Lie>;
 
 export type LieName = keyof typeof lies;
@@ -299,6 +323,10 @@ function eachPod(change: (spec: Json) => void): Lie {
 
 function templateSpec(body: Json): Json {
   return object(object(object(body['spec'])['template'])['spec']);
+}
+
+function eachIngressPath(body: Json, change: (path: Json) => void): void {
+  for (const rule of array(object(body['spec'])['rules'])) array(object(rule['http'])['paths']).forEach(change);
 }
 
 /** The server gets policies that are changed; whoever reads them sees what was asked for. */

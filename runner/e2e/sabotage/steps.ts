@@ -59,7 +59,7 @@ export async function clusterOf(kubeconfig: string): Promise<Cluster> {
 
 /** The kubeconfig of the embedded cluster of that name, which is brought up if it is not there. */
 export async function bringUp(name: string): Promise<string> {
-  await run(process.execPath, [clusterProgram, 'up', '--name', name, '--workers', '2']);
+  await run(process.execPath, [clusterProgram, 'up', '--name', name, '--workers', '2', '--ingress']);
   const { stdout } = await run(process.execPath, [clusterProgram, 'kubeconfig', '--name', name]);
   return stdout.trim();
 }
