@@ -213,6 +213,8 @@ export class Definitions {
 
   /** The kind of a CustomResourceDefinition, with the parts that every object has. */
   #custom(schema: Readonly<Json>): Json {
+    // kubectl takes named properties for the only ones in version 2: where anything goes, nothing is named.
+    if (this.dialect === 'v2' && schema['x-kubernetes-preserve-unknown-fields'] === true) return { type: 'object' };
     const own = this.dialect === 'v2' ? withoutV3Features(schema) : structuredClone(schema);
     const properties = isObject(own['properties']) ? own['properties'] : {};
     return {
@@ -222,7 +224,7 @@ export class Definitions {
         ...properties,
         apiVersion: { description: TYPE_META_DOCS['apiVersion'], type: 'string' },
         kind: { description: TYPE_META_DOCS['kind'], type: 'string' },
-        metadata: this.#described(`${META}.ObjectMeta`, 'Standard object metadata.'),
+        metadata: this.#described(`${META}.ObjectMeta`, OBJECT_META_DOC),
       },
     };
   }
@@ -247,6 +249,8 @@ export class Definitions {
   }
 }
 
+const OBJECT_META_DOC =
+  "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 const NOT_IN_V2 = ['oneOf', 'anyOf', 'allOf', 'not', 'default', 'nullable', 'x-kubernetes-validations'];
 
 /** OpenAPI version 2 cannot say everything: what it lacks is left out, so that no client refuses valid objects. */

@@ -79,6 +79,32 @@ describe('OpenAPI', () => {
     expect(await openapiV3(definitions, 'example.com/v2', INFO)).to.equal(undefined);
   });
 
+  it('names nothing in version 2 where a custom resource takes anything', async () => {
+    const open = {
+      type: 'object',
+      'x-kubernetes-preserve-unknown-fields': true,
+      properties: { a: { type: 'string' } },
+    };
+    const [things] = definitionFromCrd(
+      {
+        apiVersion: 'apiextensions.k8s.io/v1',
+        kind: 'CustomResourceDefinition',
+        metadata: { name: 'things.example.com' },
+        spec: {
+          group: 'example.com',
+          scope: 'Cluster',
+          names: { plural: 'things', kind: 'Thing' },
+          versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: open } }],
+        },
+      } as KubeObject,
+      {} as Registry,
+    );
+    if (things === undefined) throw new Error('no definition');
+    const { definitions: types } = (await openapiV2([things], INFO)) as { definitions: Record<string, object> };
+    expect(types['com.example.v1.Thing']).to.deep.include({ type: 'object' });
+    expect(types['com.example.v1.Thing']).to.not.have.any.keys('properties', 'x-kubernetes-preserve-unknown-fields');
+  });
+
   it('leaves no reference open, in either version', async () => {
     for (const document of [await openapiV2(definitions, INFO), await openapiV3(definitions, 'v1', INFO)]) {
       const text = JSON.stringify(document);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Request bodies: JSON, YAML or protobuf to an object of the wanted type, with unknown fields pruned, warned about or refused
 // as `fieldValidation` asks. Pure.
-import { parse as parseYaml } from 'yaml';
+import { parseDocument } from 'yaml';
 import type { KubeObject, RequestContext } from '../resources/definition.ts';
 import { duplicateFields } from '../schema/duplicate-fields.ts';
 import { decodeProtobuf } from '../schema/protobuf.ts';
@@ -28,7 +28,7 @@ export function parseBody(body: Buffer, contentType: string | undefined): unknow
     case 'application/json':
       return parseJson(body.toString());
     case 'application/yaml':
-      return parseYamlBody(body.toString());
+      return parseYamlDocument(body.toString()).value;
     case 'application/vnd.kubernetes.protobuf':
       try {
         return decodeProtobuf(body);
@@ -48,12 +48,19 @@ export function parseJson(text: string): unknown {
   }
 }
 
-export function parseYamlBody(text: string): unknown {
-  try {
-    return parseYaml(text);
-  } catch (error) {
-    throw badRequest(`error converting YAML to JSON: ${(error as Error).message}`);
+/** The value, and what is said of keys that a map has twice: `line 9: key "foo" already set in map`. Throws 400. */
+export function parseYamlDocument(text: string): { value: unknown; duplicates: string[] } {
+  const document = parseDocument(text, { prettyErrors: false });
+  const duplicates: string[] = [];
+  for (const { code, message, pos } of document.errors) {
+    if (code !== 'DUPLICATE_KEY') {
+      throw badRequest(`error converting YAML to JSON: ${message}`);
+    }
+    const line = text.slice(0, pos[0]).split('\n').length;
+    const key = /^(["']?)(.*?)\1\s*:/.exec(text.slice(pos[0]))?.[2] ?? '';
+    duplicates.push(`line ${line}: key ${JSON.stringify(key)} already set in map`);
   }
+  return { value: document.toJS() as unknown, duplicates };
 }
 
 /** Keys that a JSON body has twice; none for other forms, and none where nobody wants to know. */

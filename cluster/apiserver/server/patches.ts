@@ -7,7 +7,7 @@ import { PatchError } from '../patch/patch-error.ts';
 import { applyPatch } from '../patch/patch.ts';
 import { decodeObject, typeByName } from '../schema/schema.ts';
 import { badRequest, invalid, isReason, notFound, StatusError, unsupportedMediaType } from '../status.ts';
-import { mediaType, parseJson, parseYamlBody, prune } from './body.ts';
+import { fieldValidation, mediaType, parseJson, parseYamlDocument, prune } from './body.ts';
 import type { Served } from './catalog.ts';
 import { timestamp, toServed, toStored } from './core.ts';
 import type { Core } from './core.ts';
@@ -183,7 +183,14 @@ async function applyObject(
 }
 
 function appliedConfig(served: Served, request: PatchRequest, context: RequestContext): KubeObject {
-  const value = parseYamlBody(request.body.toString());
+  const { value, duplicates } = parseYamlDocument(request.body.toString());
+  const validation = fieldValidation(context.query);
+  if (duplicates.length > 0 && validation === 'Strict') {
+    throw badRequest(`error strict decoding YAML: yaml: unmarshal errors:\n  ${duplicates.join('\n  ')}`);
+  }
+  if (validation === 'Warn') {
+    duplicates.forEach((text) => context.warn(text));
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw badRequest('error decoding YAML: the body is not an object');
   }

@@ -35,7 +35,10 @@ export function kubeletAddress(nodeName: string, context: RequestContext): Kubel
   throw internalError(`no preferred addresses found; known addresses: ${JSON.stringify(addresses)}`);
 }
 
-/** Sends one request and returns the response's head; the body is a stream. */
+/**
+ * Sends one request without a body and returns the response's head; the body is a stream. A kept connection that the kubelet
+ * has closed meanwhile says nothing about the kubelet: the request is sent again.
+ */
 export async function askKubelet(
   credentials: KubeletCredentials,
   address: KubeletAddress,
@@ -49,7 +52,11 @@ export async function askKubelet(
     sent.setTimeout(0);
     resolve(response);
   });
-  sent.on('error', (error) => reject(dialError(address, error)));
+  sent.on('error', (error) => {
+    const stale = sent.reusedSocket && (error as NodeJS.ErrnoException).code === 'ECONNRESET';
+    if (stale) askKubelet(credentials, address, options).then(resolve, reject);
+    else reject(dialError(address, error));
+  });
   sent.end();
   return promise;
 }

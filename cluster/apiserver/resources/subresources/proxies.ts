@@ -29,7 +29,9 @@ const hopByHop = new Set([
 ]);
 const linkAttribute =
   /(\s(?:href|src|action|background|cite|codebase|data|longdesc|usemap)=)(["'])(\/[^"'/][^"']*|\/)\2/gi;
-const insecure = new https.Agent({ keepAlive: true, rejectUnauthorized: false });
+// A kept connection may turn out to be closed, and a request with a body cannot be sent again.
+const plain = new http.Agent({ keepAlive: false });
+const insecure = new https.Agent({ keepAlive: false, rejectUnauthorized: false });
 
 interface Target {
   readonly host: string;
@@ -156,7 +158,7 @@ async function send(raw: IncomingMessage, method: string, target: Target & { pat
   const sent =
     target.scheme === 'https'
       ? https.request({ host, port, path, method, headers, agent })
-      : http.request({ host, port, path, method, headers });
+      : http.request({ host, port, path, method, headers, agent: plain });
   sent.on('response', resolve);
   sent.on('error', (error) => reject(unreachable(target, error)));
   raw.pipe(sent);
