@@ -78,13 +78,13 @@ async function reach({ address, port, timeoutMs }: Extract<NodeOrder, { do: 'rea
   const start = monotonicMs();
   const pending = new Set<AbortController>();
   const answered = Promise.withResolvers<NodeReply>();
-  let over = false;
-  while (!over && monotonicMs() - start < timeoutMs) {
+  const state = { over: false };
+  while (!state.over && monotonicMs() - start < timeoutMs) {
     const attempt = new AbortController();
     pending.add(attempt);
     ask(address, port, attempt.signal).then(
       (by) => {
-        over = true;
+        state.over = true;
         answered.resolve({ at: monotonicMs(), by });
       },
       () => pending.delete(attempt),
