@@ -243,8 +243,21 @@ function prefixOf(text: string): Prefix {
 
 /** Values of the fields as the elements of sets are written; undefined when the packet lacks one. */
 function keyOf(fields: string, step: Step): string | undefined {
-  const values = fields.split(' . ').map((field) => valueOf(field, step));
-  return values.includes(undefined) ? undefined : values.join(' . ');
+  let key: string | undefined;
+  for (const field of fieldList(fields)) {
+    const value = valueOf(field, step);
+    if (value === undefined) return undefined;
+    key = key === undefined ? value : `${key} . ${value}`;
+  }
+  return key;
+}
+
+const fieldLists = new Map<string, readonly string[]>();
+
+function fieldList(fields: string): readonly string[] {
+  let list = fieldLists.get(fields);
+  if (list === undefined) fieldLists.set(fields, (list = fields.split(' . ')));
+  return list;
 }
 
 function valueOf(field: string, { walk }: Step): string | undefined {
