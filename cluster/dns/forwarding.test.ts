@@ -132,6 +132,38 @@ describe('DNS forwarding', () => {
     expect(found).to.equal('192.0.2.2');
   });
 
+  it('verifies stale answers before it gives them, where it is told to', async () => {
+    let dead = false;
+    let last = 0;
+    const other = await upstream((name) => (dead ? { rcode: 2 } : address(name, `192.0.2.${++last}`, 1)));
+    const dns = await start(
+      `. {\n forward . 127.0.0.1:${other.port}\n cache {\n success 100 1 0\n serve_stale 1h verify\n servfail 0\n}\n}`,
+    );
+    expect(await short(dns.port, 'a.example')).to.equal('192.0.2.1');
+    await new Promise((resolve) => setTimeout(resolve, 1050));
+    expect(await short(dns.port, 'a.example'), 'the server answers').to.equal('192.0.2.2');
+    dead = true;
+    await new Promise((resolve) => setTimeout(resolve, 1050));
+    expect(await short(dns.port, 'a.example'), 'the server fails').to.equal('192.0.2.2');
+  });
+
+  it('fetches popular names before they end, while clients are answered from the cache', async () => {
+    const other = await upstream((name) => address(name, '192.0.2.1', 4));
+    const dns = await start(
+      `. {\n forward . 127.0.0.1:${other.port}\n cache {\n success 100 4 0\n prefetch 2 1m 90%\n}\n}`,
+    );
+    for (let turn = 0; turn < 4; turn++) await short(dns.port, 'popular.example');
+    await short(dns.port, 'rare.example');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await short(dns.port, 'popular.example');
+    await short(dns.port, 'rare.example');
+    const until = Date.now() + 2000;
+    while (Date.now() < until && other.asked.length < 3) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(other.asked).to.deep.equal(['popular.example', 'rare.example', 'popular.example']);
+    const { answers } = await ask(dns.port, 'popular.example');
+    expect(answers?.[0]).to.have.property('ttl').that.is.at.least(3);
+  });
+
   it('believes only replies with the id and to the question that it sent', async () => {
     const socket = createSocket('udp4');
     closers.push(() => socket.close());

@@ -30,19 +30,15 @@ export class Listeners {
 
   /** `addresses` empty: all, of both families where the host has IPv6. Errors: the address and port that cannot be had. */
   async listen(port: number, addresses: readonly string[] = []): Promise<void> {
-    try {
-      if (addresses.length > 0) {
-        for (const address of addresses) await this.#listen(this.port || port, address);
+    // A port that is free for UDP may be taken for TCP; where any will do, the next one is tried.
+    for (let left = port === 0 ? 10 : 1; left > 0; left--) {
+      try {
+        await this.#listenAll(port, addresses);
         return;
+      } catch (error) {
+        this.close();
+        if (left === 1 || codeOf(error) !== 'EADDRINUSE') throw error;
       }
-      await this.#listen(port, '0.0.0.0');
-      await this.#listen(this.port, '::').catch((error: unknown) => {
-        const { code } = (error instanceof Error ? error.cause : undefined) as NodeJS.ErrnoException;
-        if (code !== 'EAFNOSUPPORT' && code !== 'EADDRNOTAVAIL') throw error;
-      });
-    } catch (error) {
-      this.close();
-      throw error;
     }
   }
 
@@ -54,6 +50,18 @@ export class Listeners {
     for (const socket of this.#udp.splice(0)) socket.close();
     for (const server of this.#tcp.splice(0)) server.close();
     for (const socket of this.#connections) socket.destroy();
+  }
+
+  async #listenAll(port: number, addresses: readonly string[]): Promise<void> {
+    if (addresses.length > 0) {
+      for (const address of addresses) await this.#listen(this.port || port, address);
+      return;
+    }
+    await this.#listen(port, '0.0.0.0');
+    await this.#listen(this.port, '::').catch((error: unknown) => {
+      const code = codeOf(error);
+      if (code !== 'EAFNOSUPPORT' && code !== 'EADDRNOTAVAIL') throw error;
+    });
   }
 
   async #listen(port: number, address: string): Promise<void> {
@@ -161,6 +169,11 @@ export class Listeners {
       take();
     });
   }
+}
+
+function codeOf(error: unknown): string | undefined {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : undefined;
 }
 
 function send(socket: Socket, reply: Buffer | undefined): void {
