@@ -24,6 +24,8 @@ const silenceMostMs = 2_000;
 const settleMs = 15_000;
 /** However late it is: on a busy machine an answer may come too late a few times in a row. */
 const windowsLeast = 8;
+/** So much longer may everything take where answers are slow. */
+const slowFactor = 3;
 const pauseMs = 20;
 const concurrency = 48;
 /** Where the machine is busy: what waits for its turn in the agent does not look slow then. */
@@ -87,7 +89,8 @@ export async function compareTable(table: LiveTable, comparison: Comparison): Pr
   table.expected = new Map(cells.map(({ key, allowed }) => [key, allowed]));
   const began = performance.now();
   const windows = new Windows(t);
-  const timeLeft = (): boolean => performance.now() - began < deadlineMs || windows.count < windowsLeast;
+  const timeLeft = (): boolean =>
+    performance.now() - began < (windows.slow ? slowFactor * deadlineMs : deadlineMs) || windows.count < windowsLeast;
   /** Until all of these are right, or the time is up. */
   const askUntilRight = async (asked: readonly PlannedCell[]): Promise<void> => {
     let open = asked;
@@ -125,7 +128,7 @@ export async function compareTable(table: LiveTable, comparison: Comparison): Pr
   assertControls(results);
   if (wrong.length > 0 && windows.slow && wrong.every(({ cell }) => cell.allowed)) {
     throw new InconclusiveError(
-      `${wrong.length} cells that must be open gave no answer within ${answerMs} ms, but where answers came they took ${Math.round(windows.typicalMs)} ms: ` +
+      `${wrong.length} cells that must be open gave no answer within ${answerMs} ms, but where answers came they took ${Math.round(typicalMs)} ms: ` +
         'the nodes or the harness are too busy to tell what is closed from what is late',
     );
   }
@@ -143,12 +146,12 @@ export async function compareTable(table: LiveTable, comparison: Comparison): Pr
 
 /** Slowest answer seen lately, which says how long silence must be; kept from case to case. */
 let slowestMs = 0;
+/** What nine of ten answers of the newest window took at most; kept from case to case. */
+let typicalMs = 0;
 
 class Windows {
   readonly #t: CaseContext;
   count = 0;
-  /** What nine of ten answers of the newest window took at most. */
-  typicalMs = 0;
 
   constructor(t: CaseContext) {
     this.#t = t;
@@ -156,7 +159,7 @@ class Windows {
 
   /** Answers take so long that a missing one says little. */
   get slow(): boolean {
-    return this.typicalMs > answerMs / 6;
+    return typicalMs > answerMs / 6;
   }
 
   async ask(cells: readonly PlannedCell[]): Promise<Result[]> {
@@ -166,7 +169,9 @@ class Windows {
     const options = { concurrency: this.slow ? concurrencySlow : concurrency };
     const results = await probeMatrix(timed(cells, silenceMs), options);
     const answers = results.flatMap(({ result }) => (result.outcome === 'allowed' ? [result.latencyMs] : []));
-    this.typicalMs = answers.length === 0 ? this.typicalMs : percentile(answers, 0.9);
+    // A pod that does not even reach itself in time has no time.
+    const starved = results.some(({ cell, result }) => isControl(cell) && result.outcome === 'dropped');
+    typicalMs = starved ? answerMs : answers.length === 0 ? typicalMs : percentile(answers, 0.9);
     const slowest = Math.max(0, ...answers.filter((latency) => latency < answerMs / 3));
     // Falls slowly, rises at once.
     slowestMs = Math.max(slowest, slowestMs * 0.9);
@@ -197,11 +202,13 @@ function wrongOf(results: readonly Result[]): Result[] {
   return results.filter(isWrong);
 }
 
+function isControl({ column, from, to }: TableCell): boolean {
+  return column === 'pod' && from === to;
+}
+
 /** "Blocked" counts only if the same prober and the same listener worked in the same window: each pod must reach itself. */
 function assertControls(results: readonly Result[]): void {
-  const broken = results.find(
-    ({ cell, result }) => cell.column === 'pod' && cell.from === cell.to && result.outcome !== 'allowed',
-  );
+  const broken = results.find(({ cell, result }) => isControl(cell) && result.outcome !== 'allowed');
   if (broken === undefined) return;
   throw new InconclusiveError(
     `${broken.cell.source.description} does not reach itself (${broken.cell.key}: ${broken.result.outcome}): its prober or listener is broken`,
