@@ -220,6 +220,26 @@ describe('the API', function () {
     expect((await call('GET', `${maps}?resourceVersion=99999999`)).body.reason).to.equal('Timeout');
   });
 
+  it('counts what is wanted of a pod as generation, which a binding carries out', async () => {
+    const pods = '/api/v1/namespaces/default/pods';
+    const pod = (cpu: string): object => ({
+      ...map('counted'),
+      kind: 'Pod',
+      spec: { containers: [{ name: 'c', image: 'i', resources: { requests: { cpu } } }] },
+    });
+    const account = { ...map('default'), kind: 'ServiceAccount' };
+    await call('POST', '/api/v1/namespaces/default/serviceaccounts', { body: account });
+    expect((await call('POST', pods, { body: pod('1') })).body.metadata.generation).to.equal(1);
+    const binding = { ...map('counted'), kind: 'Binding', target: { kind: 'Node', name: 'n' } };
+    expect((await call('POST', `${pods}/counted/binding`, { body: binding })).status).to.equal(201);
+    const { body: bound } = await call('GET', `${pods}/counted`);
+    expect(bound.metadata.generation).to.equal(1);
+    const resize = { spec: { containers: [{ name: 'c', resources: { requests: { cpu: '2' } } }] } };
+    const type = 'application/strategic-merge-patch+json';
+    const { body: resized } = await call('PATCH', `${pods}/counted/resize`, { body: resize, type });
+    expect(resized.metadata.generation).to.equal(2);
+  });
+
   it('shows tables and bare metadata, in lists and watches', async () => {
     const table = { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json' };
     const list = await call('GET', `${maps}?limit=1`, { headers: table });

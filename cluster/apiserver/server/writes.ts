@@ -242,7 +242,10 @@ async function attemptUpdate(
     refuse(definition, current.name, check?.(object, old, context));
     await validate(core, { operation: 'UPDATE', definition, context, object, old });
   }
-  bumpGeneration(definition, object, old);
+  // Subresources that write by themselves, such as binding, carry out what is wanted and do not change it.
+  if (request.raw !== true) {
+    bumpGeneration(definition, object, old);
+  }
   const undo = whole && request.raw !== true ? await definition.allocate?.(object, old, context) : undefined;
   try {
     const tracked =

@@ -123,9 +123,11 @@ describe("a pod's status", () => {
     expect(status).to.include({ restartCount: 2, ready: false });
   });
 
-  it('waits as PodInitializing while init containers run, as ContainerCreating without them', () => {
+  it('waits as PodInitializing while init containers run, themselves included, as ContainerCreating without them', () => {
     const reason = (pod: Pod): string | undefined => statusOf(pod, []).containerStatuses?.[0]?.state?.waiting?.reason;
-    expect(reason(podOf({ initContainers: [{ name: 'i' }] }))).to.equal('PodInitializing');
+    const withInit = podOf({ initContainers: [{ name: 'i' }] });
+    expect(reason(withInit)).to.equal('PodInitializing');
+    expect(statusOf(withInit, []).initContainerStatuses?.[0]?.state?.waiting?.reason).to.equal('PodInitializing');
     expect(reason(podOf())).to.equal('ContainerCreating');
   });
 

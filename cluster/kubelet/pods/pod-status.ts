@@ -98,7 +98,7 @@ function containerStatus(
 ): ContainerStatus {
   const records = input.runtime.containers.filter((record) => record.name === container.name);
   const [latest, before] = records;
-  const hasInit = kind === 'app' && (specOf(input.pod).initContainers?.length ?? 0) > 0;
+  const hasInit = (specOf(input.pod).initContainers?.length ?? 0) > 0;
   const known = previousStatus(input.previous, container.name);
   const waiting = input.waiting.get(container.name);
 
