@@ -74,12 +74,14 @@ export function prepareRules(state: NodeState): NodeRules {
 }
 
 const outcomesMax = 4_096;
+const rulesMax = 1_000_000;
 
 /** Every way that the packet can take, most probable first. Empty where the addresses are none. */
 export function evaluatePacket(rules: NodeRules, packet: VirtualPacket, options: EvaluateOptions = {}): Outcome[] {
   const family = familyOf(packet.destination);
   if (family === undefined || familyOf(packet.source) !== family) return [];
   const outcomes: Outcome[] = [];
+  const budget = { left: rulesMax };
   // Each run follows one sequence of choices; the next differs in the last choice that has possibilities left.
   let script: number[] = [];
   for (;;) {
@@ -92,10 +94,10 @@ export function evaluatePacket(rules: NodeRules, packet: VirtualPacket, options:
       taken.push({ index, count: weights.length });
       return index;
     };
-    const outcome = oneWay(rules, { packet, family, options, choose });
+    const outcome = oneWay(rules, { packet, family, options, choose, budget });
     if (probability > 0) outcomes.push({ ...outcome, probability });
     const last = taken.findLastIndex(({ index, count }) => index + 1 < count);
-    if (last === -1 || outcomes.length >= outcomesMax) break;
+    if (last === -1 || outcomes.length >= outcomesMax || budget.left <= 0) break;
     script = [...taken.slice(0, last).map(({ index }) => index), (taken[last]?.index ?? 0) + 1];
   }
   return outcomes.toSorted((a, b) => b.probability - a.probability);
@@ -106,9 +108,10 @@ interface Way {
   readonly family: 4 | 6;
   readonly options: EvaluateOptions;
   readonly choose: Walk['choose'];
+  readonly budget: Walk['budget'];
 }
 
-function oneWay(rules: NodeRules, { packet, family, options, choose }: Way): Omit<Outcome, 'probability'> {
+function oneWay(rules: NodeRules, { packet, family, options, choose, budget }: Way): Omit<Outcome, 'probability'> {
   const { routes } = rules;
   const port = packet.port ?? 0;
   const walk: Walk = {
@@ -133,6 +136,7 @@ function oneWay(rules: NodeRules, { packet, family, options, choose }: Way): Omi
     newSource: undefined,
     routes,
     choose,
+    budget,
     path: [],
     doubts: new Set(),
   };

@@ -60,6 +60,8 @@ export interface Walk {
   /** Decides what chance decides on a node; the weights need not sum to 1. */
   readonly choose: (weights: readonly number[]) => number;
   readonly path: Visit[];
+  /** Rules that may still be tried for this packet, over all its ways; chains that lead into each other never end otherwise. */
+  readonly budget: { left: number };
   /** What was not understood, and thus taken as not matching. */
   readonly doubts: Set<string>;
 }
@@ -101,7 +103,7 @@ export class Doubt extends Error {
   override readonly name = 'Doubt';
 }
 
-const depthMax = 64;
+const depthMax = 32;
 
 /** What the base chain decides; `accept` where nothing did and its policy is that. */
 export function runBaseChain(base: BaseChain, walk: Walk): { verdict: Verdict; by: RuleReference | undefined } {
@@ -120,6 +122,10 @@ function runChain(
     return undefined;
   }
   for (const rule of chain.rulesFor(walk)) {
+    if (walk.budget.left-- <= 0) {
+      walk.doubts.add('too many rules on the way: chains that lead into each other');
+      return undefined;
+    }
     const markBefore = walk.mark;
     const verdict = runRule(rule, walk);
     if (walk.mark !== markBefore) visit(walk, rule, `mark 0x${walk.mark.toString(16)}`);
