@@ -22,8 +22,8 @@ describe('chain store', () => {
     fc.assert(
       fc.property(fc.array(change, { minLength: 1, maxLength: 12 }), (changes) => {
         const store = new ChainStore();
-        const written = new Map<string, string>();
-        const empty = apply('', store.whole(options, { written, stale: [] }));
+        const written = new Map<string, readonly string[]>();
+        const empty = apply('', store.whole(options, { written, stale: [], missing: [] }));
         let kernel = empty;
         const all = [...changes, ...changes.map(({ name }) => ({ name, facts: {}, endpoints: undefined }))];
         for (const { name, facts, endpoints } of all) {
@@ -34,7 +34,9 @@ describe('chain store', () => {
           store.replace(name, parts);
           kernel = apply(kernel, store.difference(options, written));
           expect(store.difference(options, written)).to.equal('');
-          expect(sorted(kernel)).to.equal(sorted(apply('', store.whole(options, { written: new Map(), stale: [] }))));
+          expect(sorted(kernel)).to.equal(
+            sorted(apply('', store.whole(options, { written: new Map(), stale: [], missing: [] }))),
+          );
           expect(parseChains(kernel).get('nat')?.get('KUBE-SERVICES')?.at(-1)).to.contain('this must be the last rule');
         }
         expect(sorted(kernel)).to.equal(sorted(empty));

@@ -6,6 +6,18 @@
 import { baseChains } from './plan.ts';
 import type { IptablesOptions, KernelTable, ServiceChains, SharedRule } from './plan.ts';
 
+/** Rules of Services' chains as they were last written. */
+export type WrittenChains = Map<string, readonly string[]>;
+
+export interface WholeState {
+  /** Is filled with the Services' chains. */
+  readonly written: WrittenChains;
+  /** Chains of Services that the kernel has from earlier; those that nobody wants any more are removed. */
+  readonly stale: Iterable<string>;
+  /** Jumps from the kernel's own chains that are not there yet. */
+  readonly missing: readonly SharedRule[];
+}
+
 const tables = ['mangle', 'filter', 'nat'] as const;
 
 export class ChainStore {
@@ -40,7 +52,7 @@ export class ChainStore {
   }
 
   /** What changed since the last call; empty when nothing did. `written` are Services' chains that the kernel has. */
-  difference(options: IptablesOptions, written: Map<string, string>): string {
+  difference(options: IptablesOptions, written: WrittenChains): string {
     const { last } = baseChains(options);
     const lines: Record<KernelTable, string[]> = { mangle: [], filter: [], nat: [] };
     const gone: string[] = [];
@@ -49,15 +61,14 @@ export class ChainStore {
     for (const name of this.#touched) {
       const rules = this.#chains.get(name);
       const before = written.get(name);
-      const now = rules?.join('\n');
-      if (now === before) continue;
+      if (sameRules(rules, before)) continue;
       declarations.push(`:${name} - [0:0]`);
-      if (now === undefined) {
+      if (rules === undefined) {
         gone.push(name);
         written.delete(name);
       } else {
-        for (const rule of rules ?? []) lines.nat.push(`-A ${name} ${rule}`);
-        written.set(name, now);
+        for (const rule of rules) lines.nat.push(`-A ${name} ${rule}`);
+        written.set(name, rules);
       }
     }
     const appended = new Set<string>();
@@ -78,11 +89,8 @@ export class ChainStore {
     return restoreText(lines);
   }
 
-  /** Everything, and the removal of `stale` chains of the table `nat`. */
-  whole(
-    options: IptablesOptions,
-    { written, stale }: { written: Map<string, string>; stale: Iterable<string> },
-  ): string {
+  /** Everything that is ours, in one transaction. */
+  whole(options: IptablesOptions, { written, stale, missing }: WholeState): string {
     const { fixed, last } = baseChains(options);
     const lines: Record<KernelTable, string[]> = { mangle: [], filter: [], nat: [] };
     const declared = new Set<string>();
@@ -103,8 +111,10 @@ export class ChainStore {
     written.clear();
     for (const [name, rules] of this.#chains) {
       for (const rule of rules) lines.nat.push(`-A ${name} ${rule}`);
-      written.set(name, rules.join('\n'));
+      written.set(name, rules);
     }
+    // In front: rules of others must not take Services' packets first.
+    for (const { table, chain, rule } of missing) lines[table].push(`-I ${chain} ${rule}`);
     for (const name of staleChains) lines.nat.push(`-X ${name}`);
     this.#forgetChanges();
     return restoreText(lines);
@@ -131,6 +141,11 @@ export class ChainStore {
   #count(table: KernelTable, change: number): void {
     this.#counts.set(table, (this.#counts.get(table) ?? 0) + change);
   }
+}
+
+function sameRules(a: readonly string[] | undefined, b: readonly string[] | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.length === b.length && a.every((rule, index) => rule === b[index]);
 }
 
 function restoreText(lines: Readonly<Record<KernelTable, readonly string[]>>): string {

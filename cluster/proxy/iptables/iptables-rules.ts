@@ -5,9 +5,10 @@
 import { ChainStore } from './chain-store.ts';
 import { runIptables } from './iptables-command.ts';
 import { baseChains, largeClusterEndpoints, planServiceChains } from './plan.ts';
+import type { WrittenChains } from './chain-store.ts';
 import type { PortWithBackends, RuleOptions, RuleWriter, WriteReport } from '../rule-writer.ts';
 import type { IptablesTool, IptablesVariant } from './iptables-command.ts';
-import type { IptablesOptions, KernelTable, SharedRule } from './plan.ts';
+import type { IptablesOptions } from './plan.ts';
 
 /** The lock of the legacy variant is shared with everybody who changes rules. */
 const wait = ['-w', '5'];
@@ -19,7 +20,7 @@ export class IptablesRules implements RuleWriter {
   readonly #localhostNodePorts: boolean;
   #options: IptablesOptions;
   /** Services' chains as the kernel has them; undefined when that is not known. */
-  #written: Map<string, string> | undefined;
+  #written: WrittenChains | undefined;
   readonly #endpoints = new Map<string, number>();
   #endpointCount = 0;
 
@@ -91,35 +92,35 @@ export class IptablesRules implements RuleWriter {
 
   async #writeAll(): Promise<void> {
     this.#written = undefined;
-    const saved = await this.#run('save', ['-t', 'nat']);
+    const saved = await this.#run('save', []);
     const stale = [...saved.matchAll(serviceChain)].map(([, name]) => name ?? '');
-    const written = new Map<string, string>();
-    const text = this.#store.whole(this.#options, { written, stale });
+    const written: WrittenChains = new Map();
+    const present = rulesOfKernelChains(saved);
+    const missing = baseChains(this.#options).hooks.filter((hook) => !present.has(ruleId(hook)));
+    const text = this.#store.whole(this.#options, { written, stale, missing });
     await this.#run('restore', [...wait, '--noflush'], text);
-    for (const hook of baseChains(this.#options).hooks) await this.#ensure(hook);
     this.#written = written;
-  }
-
-  /** Jumps go in front: rules of others must not take Services' packets first. */
-  async #ensure({ table, chain, rule }: SharedRule): Promise<void> {
-    const args = (verb: '-C' | '-I'): string[] => [
-      ...wait,
-      '-t',
-      table satisfies KernelTable,
-      verb,
-      chain,
-      ...words(rule),
-    ];
-    try {
-      await this.#run('rule', args('-C'));
-    } catch {
-      await this.#run('rule', args('-I'));
-    }
   }
 
   #run(tool: IptablesTool, args: readonly string[], input?: string): Promise<string> {
     return runIptables({ variant: this.#variant, family: this.#options.family, tool }, args, input);
   }
+}
+
+/** What the kernel's own chains do, by table, chain and the words of the rule in any order, as tools order them differently. */
+function rulesOfKernelChains(saved: string): Set<string> {
+  const found = new Set<string>();
+  let table = '';
+  for (const line of saved.split('\n')) {
+    if (line.startsWith('*')) table = line.slice(1);
+    const [, chain, rule] = /^-A ([A-Z]+) (.*)$/.exec(line) ?? [];
+    if (chain !== undefined && rule !== undefined) found.add(ruleId({ table, chain, rule }));
+  }
+  return found;
+}
+
+function ruleId({ table, chain, rule }: { table: string; chain: string; rule: string }): string {
+  return [table, chain, ...words(rule).toSorted()].join(' ');
 }
 
 /** The words of a rule; quotes keep several together. */

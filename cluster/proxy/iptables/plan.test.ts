@@ -198,11 +198,8 @@ function cluster(
 
 /** The state of the kernel after everything was written. */
 function wholeState(store: ChainStore, options: IptablesOptions): string {
-  const text = store.whole(options, { written: new Map(), stale: [] });
-  return text.replaceAll(/^\*(\w+)\n[^]*?(?=COMMIT)/gm, (section, table: string) => {
-    const hooks = baseChains(options).hooks.filter((hook) => hook.table === table);
-    return section + hooks.map(({ chain, rule }) => `-A ${chain} ${rule}\n`).join('');
-  });
+  const missing = baseChains(options).hooks;
+  return store.whole(options, { written: new Map(), stale: [], missing }).replaceAll(/^-I /gm, '-A ');
 }
 
 function endpoint(address: string, local = false, conditions = {}): NonNullable<EndpointSlice['endpoints']>[number] {

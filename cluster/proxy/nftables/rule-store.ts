@@ -12,6 +12,9 @@ export const tableName = 'kube-proxy';
 
 export class RuleStore {
   readonly #rules = new Map<string, readonly ServiceRules[]>();
+  /** Of Services that have chains and sets of their own. */
+  readonly #chains = new Map<string, Chain>();
+  readonly #sets = new Map<string, ElementSet>();
   readonly #elements = new Map<string, Map<string, string>>();
   readonly #comments = new Map<string, Map<string, string>>();
   /** Elements that more than one Service port has, by set and key; the first is the one in force. */
@@ -22,12 +25,16 @@ export class RuleStore {
   /** The rules of one Service from now on; none when it is gone. */
   replace(service: string, rules: readonly ServiceRules[]): void {
     for (const part of this.#rules.get(service) ?? []) {
+      for (const name of part.chains.keys()) this.#chains.delete(name);
+      for (const name of part.sets.keys()) this.#sets.delete(name);
       for (const element of part.elements) this.#remove(element);
       for (const count of part.counts) this.#count(count, -1);
     }
     if (rules.length === 0) this.#rules.delete(service);
     else this.#rules.set(service, rules);
     for (const part of rules) {
+      for (const [name, chain] of part.chains) this.#chains.set(name, chain);
+      for (const [name, set] of part.sets) this.#sets.set(name, set);
       for (const element of part.elements) this.#add(element);
       for (const count of part.counts) this.#count(count, 1);
     }
@@ -35,17 +42,13 @@ export class RuleStore {
 
   /** The table as it is now, and what its elements were at the last call where they may differ. */
   take(options: RuleOptions): { readonly table: Table; readonly former: FormerElements } {
-    const chains = new Map<string, Chain>([...baseChains(options), ...sharedChains(this.#counts.keys(), options)]);
+    const shared = sharedChains(this.#counts.keys(), options);
+    const chains = new Map<string, Chain>([...baseChains(options), ...shared, ...this.#chains]);
     const sets = new Map<string, ElementSet>(baseSets(options));
     for (const [name, facts] of sharedSets(this.#counts.keys(), options)) {
       sets.set(name, { ...facts, elements: mapOf(this.#elements, name), comments: mapOf(this.#comments, name) });
     }
-    for (const rules of this.#rules.values()) {
-      for (const part of rules) {
-        for (const [name, chain] of part.chains) chains.set(name, chain);
-        for (const [name, set] of part.sets) sets.set(name, set);
-      }
-    }
+    for (const [name, set] of this.#sets) sets.set(name, set);
     const former = this.#former;
     this.#former = new Map();
     return { table: { family: options.family, name: tableName, chains, sets }, former };
