@@ -4,6 +4,7 @@
 import { expect } from 'chai';
 
 import { readManifest } from './add-ons.ts';
+import { unnamed } from './bundle.ts';
 import { containerdConfig, lacksSysResource, parseContainerdVersion } from './containerd.ts';
 import { formatResults } from './doctor.ts';
 import { mountPoints } from './down.ts';
@@ -118,6 +119,13 @@ describe('boot/node files', () => {
 
   it('lets nodes know each other by name', () => {
     expect(hostsFile(stateOf(2).nodes)).to.include('172.28.0.11\tn1\n');
+  });
+});
+
+describe('boot/bundle', () => {
+  it('keeps bundles that a manifest, a process or a service names', () => {
+    const texts = ['{"hash":"aaaa"}', 'node\0/build/bbbb/kubelet.mjs\0--v=0', ''];
+    expect(unnamed(['aaaa', 'bbbb', 'cccc'], texts)).to.deep.equal(['cccc']);
   });
 });
 

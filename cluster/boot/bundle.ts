@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
-import { buildDirectory, projectDirectory } from './layout.ts';
+import { buildDirectory, projectDirectory, stateDirectory } from './layout.ts';
 
 /** What is bundled: name of the program and its entry below the checkout. */
 export const programs = {
@@ -41,7 +41,56 @@ export async function bundleAll(): Promise<{ bundles: ReadonlyMap<Program, strin
     const path = paths[index];
     if (path !== undefined) bundles.set(name, path);
   }
+  forgetBundles();
   return { bundles, missing: nodePrograms.filter((name) => !bundles.has(name)) };
+}
+
+/** Bundles that nothing names any more are kept this long: a cluster of another state directory may have stopped nodes. */
+const keptMs = 24 * 3600 * 1000;
+
+/** Removes bundles that are neither current, nor in a process of this machine, nor in a service of the state directory. */
+function forgetBundles(): void {
+  const entries = readdirSync(buildDirectory, { withFileTypes: true }).filter(
+    (entry) => entry.isDirectory() && /^[0-9a-f]{16}$/.test(entry.name),
+  );
+  const ages = entries.map(({ name }) => ({ name, changedMs: statSync(join(buildDirectory, name)).mtimeMs }));
+  const old = ages.filter(({ changedMs }) => Date.now() - changedMs > keptMs);
+  if (old.length === 0) return;
+  const texts = [
+    ...Object.keys(programs).map((program) => textOf(join(buildDirectory, `${program}.json`))),
+    ...readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map((pid) => textOf(`/proc/${pid}/cmdline`)),
+    ...serviceScripts().map(textOf),
+  ];
+  for (const name of unnamed(
+    old.map((entry) => entry.name),
+    texts,
+  ))
+    rmSync(join(buildDirectory, name), { recursive: true, force: true });
+}
+
+/** The names that none of the texts has. */
+export function unnamed(names: readonly string[], texts: readonly string[]): string[] {
+  return names.filter((name) => !texts.some((text) => text.includes(name)));
+}
+
+/** What the nodes of this state directory's clusters start, also those that are switched off. */
+function serviceScripts(): string[] {
+  const below = (directory: string): string[] =>
+    existsSync(directory) ? readdirSync(directory).map((name) => join(directory, name)) : [];
+  return below(join(stateDirectory(), 'clusters'))
+    .flatMap((cluster) => below(join(cluster, 'nodes')))
+    .flatMap((node) => below(join(node, 'services')))
+    .map((service) => join(service, 'run'));
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 interface Manifest {

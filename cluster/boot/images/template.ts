@@ -10,6 +10,7 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
   readdirSync,
   renameSync,
@@ -112,9 +113,9 @@ function forgetOthers(cache: string, key: string): void {
 /** Runs a containerd in a mount namespace of its own until it has taken the images in. */
 async function importInto(directory: string, layout: string): Promise<void> {
   mkdirSync(directory, { recursive: true });
-  const state = `${directory}.state`;
+  // A socket's path has at most 107 characters, and the state directory may have as many by itself.
+  const state = mkdtempSync('/run/plumb-images-');
   const socket = join(state, 'containerd.sock');
-  mkdirSync(state, { recursive: true });
   const config = join(state, 'config.toml');
   writeFileSync(
     config,
