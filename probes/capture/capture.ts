@@ -49,6 +49,8 @@ export interface CaptureSummary {
 }
 
 export interface RunningCapture {
+  /** Packets that have come so far, those that are held back included. */
+  readonly received: () => number;
   readonly clocks: ReadonlyMap<string, ClockOffset>;
   /** Resolves when every tcpdump has ended by itself. */
   readonly allEnded: Promise<void>;
@@ -90,7 +92,9 @@ export async function startCapture(options: CaptureOptions): Promise<RunningCapt
       take({ captured, place, seconds, packet, frame, tunnel, ...same.see(frame, place, seconds) });
     },
   });
+  let received = 0;
   const add = (captured: CapturedPacket): void => {
+    received++;
     const seconds = captured.wholeSeconds + captured.nanoseconds / 1e9;
     merge.add({ captured, seconds, size: captured.frame.length + 200 });
   };
@@ -118,6 +122,7 @@ export async function startCapture(options: CaptureOptions): Promise<RunningCapt
   }
   const timer = setInterval(() => merge.advance(Date.now() / 1000), advanceMs);
   return {
+    received: () => received,
     clocks,
     allEnded: Promise.all(captures.map(({ ended }) => ended)).then(() => undefined),
     stop: async () => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The agent's verb `node`: carries out the orders of a node session. Every child dies with it. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import {
   frameHead,
@@ -89,12 +89,20 @@ function send(kind: FrameKind, id: number, content: Buffer): boolean {
 }
 
 function spawnProgram({ argv, pid, stdin }: ProcessOrder): ChildProcess {
-  const whole = pid === undefined ? argv : ['/bin/busybox', 'nsenter', '-t', String(pid), '-n', ...argv];
+  const [name = '', ...words] = argv;
+  // busybox runs its own `ip` for a bare name, which is another program.
+  const whole = pid === undefined ? argv : ['/bin/busybox', 'nsenter', '-t', String(pid), '-n', pathOf(name), ...words];
   const [program = '', ...rest] = whole;
   const child = spawn(program, rest, { stdio: ['pipe', 'pipe', 'pipe'] });
   child.stdin?.on('error', () => undefined);
   if (stdin !== undefined) child.stdin?.write(stdin);
   return child;
+}
+
+function pathOf(name: string): string {
+  if (name.includes('/')) return name;
+  const folders = (process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin').split(':');
+  return folders.map((folder) => `${folder}/${name}`).find((path) => existsSync(path)) ?? name;
 }
 
 function stopChild(child: ChildProcess): void {

@@ -75,8 +75,9 @@ const nodesMost = 8;
 const snapLength = 192;
 const packetsMost = 20_000;
 const sightingsMost = 20_000;
-/** Answers and refusals that are still on their way when the attempt has ended. */
-const lingerMs = 120;
+/** Packets count as all there when none has come for this long; a busy node may take its time for the first. */
+const quietMs = 150;
+const settleMs = 2_500;
 
 interface Site {
   readonly session: NodeSession;
@@ -236,7 +237,7 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
     attempts.push(await attempt(input, question, { send, payloadOctets }));
     if (attempts.at(-1)?.outcome !== 'allowed') break;
   }
-  await new Promise((done) => setTimeout(done, lingerMs));
+  await settled(capture.received);
   const conntrack = await trackedConnections(question, sessions);
   const stopped = await Promise.all(
     watchers.map(async ([rules, drops]) => [await rules.stop(), await drops.stop()] as const),
@@ -261,6 +262,16 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
     factsAfter(input, question, sites),
   ]);
   return { ...observed, rules, drops, lookups, facts };
+}
+
+async function settled(received: () => number): Promise<void> {
+  const deadline = performance.now() + settleMs;
+  for (let before = 0; performance.now() < deadline;) {
+    await new Promise((done) => setTimeout(done, quietMs));
+    const now = received();
+    if (now > 0 && now === before) return;
+    before = now;
+  }
 }
 
 async function attempt(

@@ -41,6 +41,13 @@ export function judgeName({ question, dns, attempts }: Observations): Finding | 
       summary: `The name in ${question.to} does not resolve: nobody listens at nameserver ${servers}.`,
       next: 'Look whether the pods of cluster DNS run and are Ready: kubectl -n kube-system get pods,endpointslices',
     };
+  const unknown = dns.filter(({ outcome }) => outcome === 'NXDOMAIN' || outcome === 'NOERROR');
+  if (failing.length > 0 && unknown.length > 0)
+    return {
+      ...base,
+      summary: `The name in ${question.to} does not exist in the cluster (${unknown.length} questions along the search list), and ${servers} answers ${failing[0]?.outcome} for ${failing[0]?.name}, which it has to ask others for.`,
+      next: 'Check the spelling and the namespace in the name; for names outside the cluster look at the upstream servers of cluster DNS.',
+    };
   if (failing.length > 0)
     return {
       ...base,

@@ -188,6 +188,9 @@ const byRefusal: Step = (observations, lost, ways) => {
         next: `Look for a rejecting rule on the machine with address ${from}.`,
         evidence,
       };
+    const routed =
+      what === 'host-unreachable' || what === 'net-unreachable' ? byRoute(observations, lost, ways) : undefined;
+    if (routed !== undefined) return { ...routed, evidence: [...evidence, ...(routed.evidence ?? [])] };
     if (what === 'host-unreachable' || what === 'net-unreachable') {
       const route = observations.lookups.find(({ error: words }) => words !== undefined);
       return {

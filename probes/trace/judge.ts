@@ -20,7 +20,8 @@ export function judge(observations: Observations): TraceVerdict {
     judgeService(observations, ways) ??
     judgeLater(observations, ways) ??
     judgeWay(observations, ways);
-  const inconclusive = last === undefined || last.outcome === 'prober-broken';
+  const named = finding.reason === 'name-resolution';
+  const inconclusive = !named && (last === undefined || last.outcome === 'prober-broken');
   return {
     outcome: finding.delivered === true ? 'delivered' : inconclusive ? 'inconclusive' : 'not-delivered',
     reason: finding.reason,

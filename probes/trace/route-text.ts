@@ -2,12 +2,21 @@
 /** Answers of `ip -j route get` and `conntrack -L` as data. Pure. */
 import type { ConntrackEntry, FlowTuple, RouteLookup } from './observations.ts';
 
+/** How the kernel words routes that refuse. */
+const meanings: Readonly<Record<string, string>> = {
+  'Invalid argument': 'a blackhole route',
+  'No route to host': 'an unreachable route',
+  'Permission denied': 'a prohibit route or rule',
+  'Network is unreachable': 'no route at all',
+  'Invalid cross-device link': 'Invalid cross-device link: refused by the reverse path filter',
+};
+
 export function parseRouteGet(
   { exitCode, stdout, stderr }: { readonly exitCode: number; readonly stdout: string; readonly stderr: string },
   asked: Pick<RouteLookup, 'node' | 'pod' | 'destination' | 'source' | 'fromInterface'>,
 ): RouteLookup {
   const words = stderr.replace(/^RTNETLINK answers: /m, '').trim();
-  if (exitCode !== 0) return { ...asked, error: words || `ip ended with ${exitCode}` };
+  if (exitCode !== 0) return { ...asked, error: meanings[words] ?? (words || `ip ended with ${exitCode}`) };
   let route: unknown;
   try {
     [route] = JSON.parse(stdout) as unknown[];
