@@ -270,6 +270,13 @@ export const lies = {
       }
     },
   }),
+  'gives all nodes one pod range': () => ({
+    answer: ({ method, resource, subresource }, { body }) => {
+      if (method !== 'GET' || resource !== 'nodes' || subresource !== undefined) return;
+      for (const node of 'items' in body ? array(body['items']) : [body])
+        Object.assign(object(node['spec']), { podCIDRs: ['10.244.0.0/24'] });
+    },
+  }),
   'hides kubelets': () => ({
     request: ({ resource, subresource }) =>
       resource === 'nodes' && subresource?.startsWith('proxy') === true

@@ -419,6 +419,64 @@ export const sabotages: readonly Sabotage[] = [
     reddens: ['network-policy.table.no-policy', 'services.target-port.named', 'network-policy.(upstream|cluster).*'],
   },
   {
+    id: 'network-ranges',
+    title: 'all nodes are said to have one pod range',
+    lies: ['gives all nodes one pod range'],
+    reddens: ['network.addresses.apart'],
+  },
+  {
+    id: 'network-stale-endpoint',
+    title: 'a foreign rule sends a port of a Service to an address that is no endpoint',
+    ...foreignTable(
+      `chain prerouting { type nat hook prerouting priority -150; ip daddr ${dnsService} tcp dport 9153 dnat ip to 10.244.0.250:9153; }`,
+    ),
+    reddens: ['network.services.rules-match-api'],
+  },
+  {
+    id: 'network-route',
+    title: 'a rule leads packets for the pods of another node into a blackhole',
+    break: [
+      {
+        in: 'last-worker',
+        script: `range=$(ip -4 route show | awk '/^10[.]244[.].* via /{print $1; exit}')
+ip route add blackhole $range table 77
+ip rule add pref 90 to $range lookup 77`,
+      },
+    ],
+    heal: [{ in: 'last-worker', script: 'ip rule del pref 90; ip route flush table 77' }],
+    reddens: ['network.routes.every-pod'],
+  },
+  {
+    id: 'network-mtu',
+    title: 'the uplink of a node takes smaller packets than its pods send',
+    break: [{ in: 'last-worker', script: 'ip link set eth0 mtu 1380' }],
+    heal: [{ in: 'last-worker', script: 'ip link set eth0 mtu 1500' }],
+    reddens: ['network.wires.mtu-and-neighbours'],
+  },
+  {
+    id: 'network-forwarding',
+    title: 'a node forwards nothing',
+    break: [{ in: 'last-worker', script: 'echo 0 >/proc/sys/net/ipv4/ip_forward' }],
+    heal: [{ in: 'last-worker', script: 'echo 1 >/proc/sys/net/ipv4/ip_forward' }],
+    reddens: ['network.kernel.settings-and-tables'],
+  },
+  {
+    id: 'network-errors',
+    title: 'an interface counts errors: a tunnel whose other end has no route',
+    break: [
+      {
+        in: 'last-worker',
+        script: `ip route add unreachable 203.0.113.1
+ip link add sabotage type vxlan id 99 remote 203.0.113.1 dstport 4790
+ip addr add 198.18.0.1/24 dev sabotage
+ip link set sabotage up`,
+      },
+      { in: 'last-worker', repeat: 'echo x | timeout 1 busybox nc -u -w 1 198.18.0.2 9 || true; sleep 0.3' },
+    ],
+    heal: [{ in: 'last-worker', script: 'ip link del sabotage; ip route del unreachable 203.0.113.1' }],
+    reddens: ['network.counters.no-errors'],
+  },
+  {
     id: 'dns-tcp',
     title: 'DNS over TCP is dropped',
     ...foreignTable('chain forward { type filter hook forward priority -50; tcp dport 53 drop; }'),
