@@ -53,13 +53,16 @@ export const mutatingWebhooks: AdmissionPlugin = {
 
 export const validatingWebhooks: AdmissionPlugin = {
   name: 'ValidatingAdmissionWebhook',
-  async validate(attributes) {
-    const configurations = typed<ValidatingWebhookConfiguration>(
-      attributes.context.registry.list('validatingwebhookconfigurations.admissionregistration.k8s.io'),
-    );
-    await Promise.all(matching(attributes, configurations).map(async (webhook) => ask(webhook, attributes)));
-  },
+  validate: askValidating,
+  connect: askValidating,
 };
+
+async function askValidating(attributes: AdmissionAttributes): Promise<void> {
+  const configurations = typed<ValidatingWebhookConfiguration>(
+    attributes.context.registry.list('validatingwebhookconfigurations.admissionregistration.k8s.io'),
+  );
+  await Promise.all(matching(attributes, configurations).map(async (webhook) => ask(webhook, attributes)));
+}
 
 function matching<W extends Webhook>(
   attributes: AdmissionAttributes,
@@ -161,15 +164,17 @@ function review(uid: string, webhook: Webhook, attributes: AdmissionAttributes):
   const requested = { group, version: context.version };
   const shown = (one: KubeObject | undefined): KubeObject | null =>
     one === undefined ? null : (version.fromStorage?.(one) ?? one);
+  const connecting = operation === 'CONNECT' ? connectionShown(object) : undefined;
+  const shownKind = (of: { group: string; version: string }): object => connecting?.kind ?? { ...of, kind };
   return {
     kind: 'AdmissionReview',
     apiVersion: 'admission.k8s.io/v1',
     request: {
       uid,
-      kind: { ...what, kind },
+      kind: shownKind(what),
       resource: { ...what, resource: plural },
       ...(context.subresource !== undefined && { subResource: context.subresource }),
-      requestKind: { ...requested, kind },
+      requestKind: shownKind(requested),
       requestResource: { ...requested, resource: plural },
       ...(context.subresource !== undefined && { requestSubResource: context.subresource }),
       name: (object ?? old)?.metadata.name ?? context.name ?? '',
@@ -181,12 +186,21 @@ function review(uid: string, webhook: Webhook, attributes: AdmissionAttributes):
         groups: context.user.groups,
         ...(context.user.extra !== undefined && { extra: context.user.extra }),
       },
-      object: shown(object),
+      object: connecting?.object ?? shown(object),
       oldObject: shown(old),
       dryRun: context.dryRun,
       options: optionsOf(operation),
     },
   };
+}
+
+/** Options have no metadata, and a kind of their own. */
+function connectionShown(options: KubeObject | undefined): { kind: object; object: object } | undefined {
+  if (options === undefined) {
+    return undefined;
+  }
+  const { metadata: _, ...object } = options;
+  return { kind: { group: '', version: options.apiVersion, kind: options.kind }, object };
 }
 
 function optionsOf(operation: AdmissionAttributes['operation']): object | null {

@@ -21,6 +21,7 @@ const CODES: Readonly<Record<string, number>> = {
 export const validatingAdmissionPolicies: AdmissionPlugin = {
   name: 'ValidatingAdmissionPolicy',
   validate: (attributes) => evaluateAdmissionPolicies(attributes, attributes.context.registry),
+  connect: (attributes) => evaluateAdmissionPolicies(attributes, attributes.context.registry),
 };
 
 /**

@@ -213,6 +213,8 @@ export interface AdmissionPlugin {
   readonly name: string;
   readonly mutate?: (attributes: AdmissionAttributes) => Promise<void> | void;
   readonly validate?: (attributes: AdmissionAttributes) => Promise<void> | void;
+  /** Asked in place of both about connections (exec, attach, portforward, proxy); `object` holds their options. */
+  readonly connect?: (attributes: AdmissionAttributes) => Promise<void> | void;
 }
 
 export interface AdmissionAttributes {

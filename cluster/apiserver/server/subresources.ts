@@ -7,6 +7,7 @@ import { definitionOfKind } from '../schema/schema.ts';
 import { methodNotAllowed, methodNotSupported } from '../status.ts';
 import { parseBody, prune } from './body.ts';
 import type { Served } from './catalog.ts';
+import { admitConnection, isConnection } from './connect.ts';
 import type { Core } from './core.ts';
 import type { ResourceCall } from './handlers.ts';
 import { getEntry } from './reads.ts';
@@ -40,6 +41,9 @@ export async function serveSubresource(core: Core, request: SubresourceCall): Pr
     name: parentName(info.subresource, info.name),
     resourceVersion: null,
   });
+  if (isConnection(own)) {
+    await admitConnection(core, { served, own, context, path: info.rest });
+  }
   const wantsBody = bodyMethods.has(exchange.method) && upgrade === undefined && !streaming.has(info.subresource);
   const body = wantsBody ? await readBody(request) : undefined;
   const response = await own.handle({
