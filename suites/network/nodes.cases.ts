@@ -11,6 +11,8 @@ import { serviceFindings } from './findings/service-rules.ts';
 import { expectNoLasting, readApi, readBoth, readNodes } from './readings.ts';
 
 const area = 'network';
+/** A finding is looked at again and again; a busy cluster takes seconds for each reading of a node. */
+const timeoutMs = 240_000;
 
 export const serviceRules = defineCase(
   {
@@ -22,6 +24,7 @@ export const serviceRules = defineCase(
     requirements: ['001 §5', '000 H1', '000 §5'],
     modes: ['network'],
     needs: ['node-probe'],
+    timeoutMs,
   },
   async (t) => {
     let judged = 0;
@@ -51,6 +54,7 @@ export const routes = defineCase(
     requirements: ['001 §6.2.3', '000 H7', '000 H8', '000 H9'],
     modes: ['network'],
     needs: ['node-probe'],
+    timeoutMs,
   },
   async (t) => {
     await expectNoLasting(t, async () => {
@@ -77,6 +81,7 @@ export const wires = defineCase(
     requirements: ['001 §6.2', '000 §7'],
     modes: ['network'],
     needs: ['node-probe'],
+    timeoutMs,
   },
   async (t) => {
     await expectNoLasting(t, async () => {
@@ -96,6 +101,7 @@ export const kernel = defineCase(
     requirements: ['001 §5', '000 §7'],
     modes: ['network'],
     needs: ['node-probe'],
+    timeoutMs,
   },
   async (t) => {
     await expectNoLasting(t, async () => {
@@ -115,6 +121,7 @@ export const counters = defineCase(
     requirements: ['001 §6.2.2'],
     modes: ['network'],
     needs: ['node-probe'],
+    timeoutMs,
   },
   async (t) => {
     await expectNoLasting(t, async () => {
