@@ -18,7 +18,7 @@ import { toServed, toStored } from './core.ts';
 import type { Core } from './core.ts';
 import type { Exchange } from './exchange.ts';
 import { deleteOptions } from './delete-options.ts';
-import { negotiate } from './negotiation.ts';
+import { negotiate, requirePlain } from './negotiation.ts';
 import { patchObject, patchValue, plainPatchType } from './patches.ts';
 import { freshEnough, getEntry, listEntries } from './reads.ts';
 import type { Page } from './reads.ts';
@@ -126,6 +126,7 @@ async function create(core: Core, served: Served, call: ResourceCall, context: R
   const { definition } = served;
   const object = await readObject(served, call, context);
   if (definition.review !== undefined) {
+    requirePlain(exchange.header('accept'));
     const stored = toStored(served, object);
     definition.default?.(stored);
     const errors = definition.validate?.(stored, context) ?? [];

@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import * as fc from 'fast-check';
 import { StatusError } from '../status.ts';
-import { negotiate } from './negotiation.ts';
+import { negotiate, requirePlain } from './negotiation.ts';
 
 describe('negotiate', () => {
   it('takes the first form that the server has', () => {
@@ -24,6 +24,13 @@ describe('negotiate', () => {
       'kind',
       'table',
     );
+  });
+
+  it('has no table of a review', () => {
+    const table = 'application/json;as=Table;v=v1;g=meta.k8s.io';
+    expect(() => requirePlain(table)).to.throw(StatusError, 'only the following media types are accepted');
+    for (const accept of [undefined, '*/*', `${table},application/json`])
+      expect(() => requirePlain(accept)).to.not.throw();
   });
 
   it('refuses what it cannot make, whatever the header', () => {

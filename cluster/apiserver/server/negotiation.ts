@@ -50,6 +50,15 @@ function parse(accept: string): Representation {
   throw notAcceptable(['application/json']);
 }
 
+/** For what is no stored object and has no other form, such as reviews. Throws 406. */
+export function requirePlain(accept: string | undefined): void {
+  const takesPlain = ({ type, parameters }: ReturnType<typeof parseAccept>[number]): boolean =>
+    jsonTypes.has(type) && !parameters.has('as');
+  if (accept !== undefined && accept !== '' && !parseAccept(accept).some(takesPlain)) {
+    throw notAcceptable(['application/json']);
+  }
+}
+
 /** Media types with their parameters, best quality first. */
 export function parseAccept(accept: string): { type: string; parameters: Map<string, string> }[] {
   return accept
