@@ -37,6 +37,7 @@ export const serviceRules = defineCase(
       judged = states.length;
       const after = await readApi(t);
       const found = states.flatMap((state) => serviceFindings(state, after));
+      if (found.length === 0) return [];
       const keys = new Set(states.flatMap((state) => serviceFindings(state, before)).map(({ key }) => key));
       return found.filter(({ key }) => keys.has(key));
     });
