@@ -20,6 +20,7 @@ import type { NodeState } from '../node-state/node-state.ts';
 import { askAlong } from './ask-dns.ts';
 import { dropsAfter } from './kernel-drops.ts';
 import { NetnsAgent } from './netns-agent.ts';
+import { rulesThatDrop } from './evaluated-rules.ts';
 import { factsOfNode, factsOfPod } from './network-facts.ts';
 import type {
   AttemptSeen,
@@ -62,6 +63,8 @@ export interface TraceInput {
   readonly nodeAddresses: Readonly<Record<string, readonly string[]>>;
   readonly troubledNodes: Readonly<Record<string, string>>;
   readonly access: NodeAccess | undefined;
+  /** Where no node can be looked at: what can be found out about the servers otherwise. */
+  readonly reachServers?: (servers: Question['servers']) => Promise<Observations['reach']>;
   readonly timeoutMs: number;
   /** A second probe of this size follows where the first was answered; 0: none. */
   readonly payloadOctets: number;
@@ -146,6 +149,7 @@ export async function observe(input: TraceInput): Promise<Observations> {
       question,
       takenAt: new Date().toISOString(),
       dns,
+      reach: seen.attempts.length > 0 ? [] : ((await input.reachServers?.(question.servers)) ?? []),
       policies: input.opinions(question.servers, question.service !== undefined),
       nodeAddresses: input.nodeAddresses,
       troubledNodes: input.troubledNodes,
@@ -261,7 +265,11 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
     lookUp(question, points, { input, sites }),
     factsAfter(input, question, sites),
   ]);
-  return { ...observed, rules, drops, lookups, facts };
+  const last = furthestSighting(question, observed.sightings);
+  const state = last === undefined ? undefined : sites.get(last.place.node)?.before;
+  const traced = rules.some(({ verdict, rule }) => verdict === 'drop' || /\breject\b/.test(rule ?? ''));
+  const evaluated = traced || last === undefined || state === undefined ? [] : rulesThatDrop(state, last);
+  return { ...observed, rules: [...rules, ...evaluated], drops, lookups, facts };
 }
 
 async function settled(received: () => number): Promise<void> {
@@ -345,10 +353,14 @@ function ofFlow(question: Question, sightings: readonly Sighting[]): Sighting[] 
   return sightings.filter(({ packet }) => numbers.has(packet));
 }
 
+function furthestSighting(question: Question, sightings: readonly Sighting[]): Sighting | undefined {
+  const { there, back } = waysOf({ question, sightings });
+  return back.at(-1) ?? there.at(-1);
+}
+
 /** Where each transmission of the request, or of its answer, was seen last. */
 function lastSightings(question: Question, sightings: readonly Sighting[]): Sighting[] {
-  const { there, back } = waysOf({ question, sightings });
-  const last = back.at(-1) ?? there.at(-1);
+  const last = furthestSighting(question, sightings);
   if (last === undefined) return [];
   return sightings.filter(
     ({ place, destinationPort, destination }) =>

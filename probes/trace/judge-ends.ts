@@ -105,6 +105,62 @@ function endedAt({ there }: Ways): Pick<Finding, 'ended'> {
   return last === undefined ? {} : { ended: { way: 'there', node: last.place.node, after: describePlace(last.place) } };
 }
 
+/** Nothing could be sent from the source: what the API and its server say narrows it down, and proves nothing. */
+export function judgeBlind(observations: Observations): Finding | undefined {
+  const { attempts, reach, troubledNodes, question } = observations;
+  if (attempts.length > 0) return undefined;
+  const evidence = reach.map(
+    ({ server, reached, words }) => `the API server ${reached ? 'reaches' : 'does not reach'} ${server}: ${words}`,
+  );
+  const opinion = forbidding(observations);
+  const next = 'Trace again with node probes, which see the packets.';
+  if (opinion !== undefined)
+    return {
+      reason: opinion.noRulesAtAll ? 'default-deny' : 'policy',
+      summary: `${opinion.policies.join(' and ')} forbid${opinion.policies.length > 1 ? '' : 's'} this ${opinion.direction} traffic of ${opinion.subject}: ${opinion.why}. Whether the cluster enforces it was not tried.`,
+      objects: opinion.policies.map((name) =>
+        name.includes('/') ? `NetworkPolicy ${name}` : `ClusterNetworkPolicy ${name}`,
+      ),
+      next: `If it shall pass, add a rule for it; see: plumb policy explain`,
+      evidence,
+    };
+  const node = [question.from.node, ...question.servers.map((server) => server.node)].find(
+    (name) => name !== undefined && troubledNodes[name] !== undefined,
+  );
+  if (node !== undefined)
+    return {
+      reason: 'node-down',
+      summary: `Node ${node} is not Ready: ${troubledNodes[node]}.`,
+      objects: [`Node ${node}`],
+      next: `kubectl describe node ${node}`,
+      evidence,
+    };
+  const refusing = reach.filter(({ words }) => /refused/i.test(words));
+  if (reach.length > 0 && refusing.length === reach.length)
+    return {
+      reason: 'no-listener',
+      summary: `Nobody listens at ${refusing.map(({ server }) => server).join(', ')}: the API server is refused as well.`,
+      objects: question.servers.filter(({ kind }) => kind === 'pod').map(({ name }) => `Pod ${name}`),
+      next: 'Look at the program that shall serve the port, and at the targetPort of the Service.',
+      evidence,
+    };
+  const reached = reach.filter((one) => one.reached);
+  return {
+    reason: 'unknown',
+    summary:
+      reach.length === 0
+        ? `Nothing could be sent from ${question.from.name}, and nothing in the API forbids the flow.`
+        : reached.length === reach.length
+          ? `The API server reaches every server of ${question.to}: what fails lies between ${question.from.name} and them.`
+          : `The API server does not reach ${reach
+              .filter((one) => !one.reached)
+              .map(({ server }) => server)
+              .join(', ')} either: look at the servers and their nodes first.`,
+    next,
+    evidence,
+  };
+}
+
 /** The server was reached and said something, or the connection was made and broke later. */
 export function judgeLater(observations: Observations, ways: Ways): Finding | undefined {
   const { attempts } = observations;

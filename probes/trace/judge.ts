@@ -3,7 +3,7 @@
  * Decides from what was seen whether the probes were delivered, and if not, where they ended, why, through which object, and what to do next.
  * Pure. It walks the way: name, Service, source, source's node, the way between nodes, destination's node, destination, and back.
  */
-import { judgeDelivered, judgeLater, judgeName, judgeService } from './judge-ends.ts';
+import { judgeBlind, judgeDelivered, judgeLater, judgeName, judgeService } from './judge-ends.ts';
 import { judgeWay } from './judge-way.ts';
 import type { Observations } from './observations.ts';
 import { describePlace, hopsOf, waysOf } from './path.ts';
@@ -18,6 +18,7 @@ export function judge(observations: Observations): TraceVerdict {
     judgeName(observations) ??
     judgeDelivered(observations) ??
     judgeService(observations, ways) ??
+    judgeBlind(observations) ??
     judgeLater(observations, ways) ??
     judgeWay(observations, ways);
   const named = finding.reason === 'name-resolution';

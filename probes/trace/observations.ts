@@ -221,6 +221,8 @@ export interface Observations {
   readonly facts: readonly NetworkFacts[];
   readonly conntrack: readonly ConntrackEntry[];
   readonly policies: readonly PolicyOpinion[];
+  /** How the API server reaches the servers, asked only where nothing could be sent from the source. */
+  readonly reach: readonly { readonly server: string; readonly reached: boolean; readonly words: string }[];
   /** Addresses of every node. */
   readonly nodeAddresses: Readonly<Record<string, readonly string[]>>;
   /** Nodes that are not Ready, with what they say. */

@@ -242,6 +242,17 @@ describe('trace: judge', () => {
     expect(without({ hasPort: false })).to.contain('has no port');
   });
 
+  it('narrows down without seeing packets, and claims no proof', () => {
+    const blind = (more: Partial<Observations>) =>
+      judge({ ...delivered, attempts: [], sightings: [], rules: [], ...more });
+    const reach = (reached: boolean, words: string): Observations['reach'] => [
+      { server: 'shop/web-0:8080', reached, words },
+    ];
+    expect(blind({ reach: reach(true, 'HTTP status 200') })).to.include({ outcome: 'inconclusive', reason: 'unknown' });
+    expect(blind({ reach: reach(false, 'dial tcp: connection refused') }).reason).to.equal('no-listener');
+    expect(blind({ policies: forbidden }).summary).to.contain('Whether the cluster enforces it was not tried');
+  });
+
   it('draws the way, and marks where it ended', () => {
     const observations = lostAfter(4, { rules: [rule('inet corp', 'fw', 'tcp dport 8080 drop')] });
     const text = traceLines(observations, judge(observations), {

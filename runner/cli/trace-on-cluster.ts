@@ -46,6 +46,7 @@ export async function traceOnCluster(
       access = await openNodeAccess({ kube, purpose: 'trace', image, lifeSeconds, signal: interrupt.signal });
     }
     const observations = await observeFlow({
+      kube,
       objects,
       access,
       from,

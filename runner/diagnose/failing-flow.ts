@@ -15,6 +15,7 @@ export function flowTracer(kube: KubeClients): FlowTracer {
     const objects = await readNetworkObjects(kube);
     const from = partyFrom(pod ?? `node/${node}`, { objects, namespace: 'default' });
     const observations = await observeFlow({
+      kube,
       objects,
       access,
       from,

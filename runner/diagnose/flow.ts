@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** One flow traced in a known cluster: for `plumb trace`, and for the failed cases of a run. */
 import type { SeenPacket } from '../../probes/capture/capture.ts';
+import type { KubeClients } from '../../suites/kube-clients.ts';
 import type { NodeAccess } from '../../probes/node-session/node-access.ts';
 import { observe } from '../../probes/trace/collect.ts';
 import type { Observations, Party, TraceProtocol } from '../../probes/trace/observations.ts';
@@ -19,15 +20,20 @@ export interface TracedFlow {
   readonly timeoutMs: number;
   readonly payloadOctets: number;
   readonly onPacket?: (seen: SeenPacket) => void;
+  /** For asking the API server to reach servers, where no node can be looked at. */
+  readonly kube?: KubeClients;
 }
 
-export async function observeFlow({ objects, from, protocol, ...flow }: TracedFlow): Promise<Observations> {
+const serversMost = 4;
+
+export async function observeFlow({ objects, from, protocol, kube, ...flow }: TracedFlow): Promise<Observations> {
   const transport = protocol === 'udp' ? 'udp' : 'tcp';
   const ask = policyOpinions(objects);
   const describe = (address: string | undefined) =>
     describeAddress(objects, { address, port: flow.port, protocol: transport });
   return observe({
     ...flow,
+    ...(kube === undefined ? {} : { reachServers: (servers: Servers) => reachByProxy(kube, servers) }),
     from,
     protocol,
     describe,
@@ -36,4 +42,30 @@ export async function observeFlow({ objects, from, protocol, ...flow }: TracedFl
     nodeAddresses: Object.fromEntries(objects.nodes.map((node) => [node.metadata?.name ?? '', addressesOfNode(node)])),
     troubledNodes: troubledNodes(objects),
   });
+}
+
+type Servers = Observations['question']['servers'];
+
+/** Through the API server's proxy: any answer of the pod counts, whatever it says to HTTP. */
+async function reachByProxy(kube: KubeClients, servers: Servers): Promise<Observations['reach']> {
+  const pods = servers.filter(({ kind }) => kind === 'pod').slice(0, serversMost);
+  return Promise.all(
+    pods.map(async ({ name, port }) => {
+      const [namespace, pod] = name.split('/');
+      const server = `${name}:${port}`;
+      try {
+        const { status, body } = await kube.request({
+          path: `/api/v1/namespaces/${namespace}/pods/${pod}:${port}/proxy/`,
+          timeoutMs: 5_000,
+        });
+        const words = body.toString().slice(0, 300);
+        const isOwn = status >= 500 && /"kind":\s*"Status"|error trying to reach|dial tcp|ECONN/.test(words);
+        // What speaks no HTTP was reached all the same.
+        const reached = !isOwn || /malformed|EOF|bad HTTP|HPE_|Parse Error|socket hang up/i.test(words);
+        return { server, reached, words: isOwn ? words : `HTTP status ${status}` };
+      } catch (error) {
+        return { server, reached: false, words: error instanceof Error ? error.message : String(error) };
+      }
+    }),
+  );
 }
