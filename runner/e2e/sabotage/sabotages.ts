@@ -455,9 +455,9 @@ ip rule add pref 90 to $range lookup 77`,
   },
   {
     id: 'network-forwarding',
-    title: 'a node forwards nothing',
-    break: [{ in: 'last-worker', script: 'echo 0 >/proc/sys/net/ipv4/ip_forward' }],
-    heal: [{ in: 'last-worker', script: 'echo 1 >/proc/sys/net/ipv4/ip_forward' }],
+    title: 'a node passes on nothing that comes in by its uplink',
+    break: [{ in: 'last-worker', script: 'echo 0 >/proc/sys/net/ipv4/conf/eth0/forwarding' }],
+    heal: [{ in: 'last-worker', script: 'echo 1 >/proc/sys/net/ipv4/conf/eth0/forwarding' }],
     reddens: ['network.kernel.settings-and-tables'],
   },
   {
@@ -471,7 +471,7 @@ ip link add sabotage type vxlan id 99 remote 203.0.113.1 dstport 4790
 ip addr add 198.18.0.1/24 dev sabotage
 ip link set sabotage up`,
       },
-      { in: 'last-worker', repeat: 'echo x | timeout 1 busybox nc -u -w 1 198.18.0.2 9 || true; sleep 0.3' },
+      { in: 'last-worker', repeat: 'timeout 1 busybox nc -w 1 198.18.0.2 9 </dev/null || true; sleep 0.3' },
     ],
     heal: [{ in: 'last-worker', script: 'ip link del sabotage; ip route del unreachable 203.0.113.1' }],
     reddens: ['network.counters.no-errors'],
