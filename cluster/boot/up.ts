@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { cgroupPids, hostCgroups } from '../machines/cgroups.ts';
 import { enterNode } from '../machines/enter.ts';
 import { run } from '../machines/command.ts';
-import { hostRoutes, pickPrefix } from '../machines/lan.ts';
+import { claimPrefix } from '../machines/lan.ts';
 import { controlService, writeService } from '../machines/supervisor.ts';
 import { bringUpSteps, readySteps } from './bring-up.ts';
 import { bundleAll } from './bundle.ts';
@@ -50,9 +50,17 @@ export async function up(request: UpRequest, observer: StepObserver): Promise<Cl
     );
   }
   requireUnusedName(request.name);
-  const state = await plan(request);
+  const claim = await claimPrefix(
+    request.lan,
+    clusterNames().flatMap((name) => readState(name)?.prefix ?? []),
+  );
+  const state = plan(request, claim.prefix);
   writeState(state);
-  await runSteps(bringUpSteps(state, request.wait), observer);
+  try {
+    await runSteps(bringUpSteps(state, request.wait), observer);
+  } finally {
+    claim.release();
+  }
   state.ready = true;
   writeState(state);
   return state;
@@ -93,9 +101,7 @@ const comparedOptions = [
 ] as const satisfies (keyof ClusterOptions)[];
 
 /** Addresses and names, decided before anything is made. */
-async function plan(request: UpRequest): Promise<ClusterState> {
-  const taken = clusterNames().flatMap((name) => readState(name)?.prefix ?? []);
-  const prefix = request.lan === '' ? pickPrefix(await hostRoutes(), taken) : request.lan;
+function plan(request: UpRequest, prefix: string): ClusterState {
   const { nodes } = clusterPaths(request.name);
   const node = (name: string, index: number): NodeState => {
     const addresses = lanAddresses(prefix, 10 + index, request.ipFamily);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'chai';
 
-import { hostLinkName, overlaps, pickPrefix } from './lan.ts';
+import { claimPrefix, hostLinkName, overlaps, pickPrefix } from './lan.ts';
 
 describe('machines/lan', () => {
   it('passes over networks that the host routes or another cluster has', () => {
@@ -9,6 +9,19 @@ describe('machines/lan', () => {
     expect(pickPrefix(['172.28.0.0/24'], ['172.28.1'])).to.equal('172.28.2');
     expect(pickPrefix(['172.28.0.0/16'], [])).to.equal('172.29.0');
     expect(() => pickPrefix(['172.16.0.0/12'], [])).to.throw('--lan');
+  });
+
+  it('gives two that come up at the same time different networks, and the first one back when it is free', async () => {
+    const [one, other] = await Promise.all([claimPrefix('', []), claimPrefix('', [])]);
+    expect(one.prefix).not.to.equal(other.prefix);
+    const refusal = await claimPrefix(one.prefix, []).then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
+    expect(refusal).to.match(/another cluster is just taking/);
+    one.release();
+    (await claimPrefix(one.prefix, [])).release();
+    other.release();
   });
 
   it('finds overlaps from either side', () => {

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync } from 'node:fs';
+import { createServer } from 'node:net';
 
 import { clearCgroups, createCgroup, hostCgroups } from './cgroups.ts';
 import { run } from './command.ts';
@@ -82,6 +83,43 @@ export function pickPrefix(routes: readonly string[], taken: readonly string[]):
   throw new Error(
     'no free /24 in 172.28.0.0-172.30.255.255: every one overlaps a route of this host; pass --lan A.B.C',
   );
+}
+
+export interface PrefixClaim {
+  readonly prefix: string;
+  /** To be called when the LAN is there: from then on the host's routes show that the prefix is taken. */
+  release(): void;
+}
+
+/**
+ * Picks a prefix so that no other bring-up on this machine picks it too before its LAN is there, whatever state directory that one has: each
+ * holds an abstract socket named by the prefix. Errors: the prefix that was asked for is just being taken; no prefix is free.
+ */
+export async function claimPrefix(wanted: string, taken: readonly string[]): Promise<PrefixClaim> {
+  const refused: string[] = [...taken];
+  for (;;) {
+    const prefix = wanted === '' ? pickPrefix(await hostRoutes(), refused) : wanted;
+    const claim = await claimed(prefix);
+    // A LAN may have come up between the look at the routes and the claim.
+    const isFree = wanted !== '' || !(await hostRoutes()).some((route) => overlaps(`${prefix}.0/24`, route));
+    if (claim !== undefined && isFree) return { prefix, release: claim };
+    claim?.();
+    if (wanted !== '') throw new Error(`another cluster is just taking ${prefix}.0/24; give another --lan`);
+    refused.push(prefix);
+  }
+}
+
+/** Undefined where somebody else holds it. */
+async function claimed(prefix: string): Promise<(() => void) | undefined> {
+  const server = createServer();
+  const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+  server.once('listening', () => resolve(true));
+  server.once('error', (error: NodeJS.ErrnoException) =>
+    error.code === 'EADDRINUSE' ? resolve(false) : reject(error),
+  );
+  server.listen(`\0plumb-lan-${prefix}`);
+  server.unref();
+  return (await promise) ? () => void server.close() : undefined;
 }
 
 /** Destinations of the host's IPv4 routes in CIDR form, the default route left out. */
