@@ -103,7 +103,7 @@ const byRule: Step = (observations, lost) => {
     node: step.node,
     after: lost.last === undefined ? undefined : describePlace(lost.last.place),
   };
-  return { ...explainRule(observations, step, refusal), rule: describeRule(step), ended: where };
+  return { rule: describeRule(step), ended: where, ...explainRule(observations, step, refusal) };
 };
 
 function droppingRule({ rules }: Observations, lost: Lost): RuleStep | undefined {
@@ -112,7 +112,7 @@ function droppingRule({ rules }: Observations, lost: Lost): RuleStep | undefined
   return dropped.findLast(({ node }) => node === lost.node) ?? dropped.at(-1);
 }
 
-function explainRule(observations: Observations, step: RuleStep, refusal: string): Omit<Finding, 'ended'> {
+function explainRule(observations: Observations, step: RuleStep, refusal: string): Finding {
   const { question } = observations;
   const owner = ownerOf(step);
   const comment = commentOf(step);
@@ -121,6 +121,8 @@ function explainRule(observations: Observations, step: RuleStep, refusal: string
   const evidence = [`the kernel traced the packet to ${describeRule(step)}`];
   if (opinion !== undefined && owner !== 'service-proxy' && (owner === 'policy-engine' || mentions(step, opinion)))
     return { ...policyFinding(observations, opinion, `on ${step.node}`), evidence };
+  const hidden = owner === 'policy-engine' ? sourceHidden(observations) : undefined;
+  if (hidden !== undefined) return { ...hidden, evidence };
   if (owner === 'policy-engine')
     return {
       reason: 'policy-engine',
@@ -150,6 +152,30 @@ function explainRule(observations: Observations, step: RuleStep, refusal: string
     summary: `A firewall rule on ${step.node} that belongs neither to the service proxy nor to a network policy ${refusal} the packet: ${describeRule(step)}.`,
     next: `Find who put the rule there (table ${step.table}, chain ${step.chain}) and let it accept traffic of pods and Services.`,
     evidence,
+  };
+}
+
+/** Between pods somebody replaced the source address, so that policies do not know whose packet it is. */
+function sourceHidden({ question, sightings, rules }: Observations): Finding | undefined {
+  const { from, servers, clientPort } = question;
+  if (from.kind !== 'pod' || from.hostNetwork === true) return undefined;
+  const own = new Set(sightings.filter(({ sourcePort }) => sourcePort === clientPort).map(({ packet }) => packet));
+  const hidden = sightings.find(
+    ({ packet, source, destination }) =>
+      own.has(packet) &&
+      !from.addresses.includes(source) &&
+      servers.some(({ kind, addresses }) => kind === 'pod' && addresses.includes(destination)),
+  );
+  if (hidden === undefined) return undefined;
+  const { node } = hidden.place;
+  const by = rules.find((step) => step.node === node && /masquerade|snat/.test(step.rule ?? ''));
+  return {
+    reason: 'source-translated',
+    summary: `On ${node} the source of the packet is replaced by ${hidden.source}, so that network policies no longer know ${from.name}.`,
+    ended: { way: 'there', node, after: describePlace(hidden.place) },
+    ...(by === undefined ? {} : { rule: describeRule(by) }),
+    objects: [`Node ${node}`],
+    next: `Traffic between pods must keep its addresses: remove the translating rule on ${node}, or except the addresses of pods from it.`,
   };
 }
 

@@ -18,6 +18,7 @@ export const reasons = [
   'checksum',
   'foreign-firewall',
   'policy-engine',
+  'source-translated',
   'not-programmed',
   'stale-endpoint',
   'forwarding-off',

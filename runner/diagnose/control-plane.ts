@@ -15,8 +15,10 @@ export interface LeaseSeen {
 export interface ControlPlaneInput {
   readonly nodes: readonly V1Node[];
   readonly leases: readonly LeaseSeen[];
-  /** The same Leases some seconds later; what has moved in between lives. */
+  /** Milliseconds since 1970 by the API server's clock, when the Leases were read. */
   readonly now: number;
+  /** The same Leases some seconds later; who has renewed in between lives. Absent: they were read once. */
+  readonly later?: { readonly leases: readonly LeaseSeen[]; readonly now: number };
   /** Milliseconds that requests took: plain reads, and writes to etcd. */
   readonly readMs: readonly number[];
   readonly writeMs: readonly number[];
@@ -29,6 +31,8 @@ export interface ControlPlaneInput {
 const leaders = ['kube-scheduler', 'kube-controller-manager'] as const;
 /** Leases last so many times their own duration before their holder counts as gone. */
 const patience = 1.6;
+/** Leaders renew every two seconds: seen twice without a renewal, this is long. */
+const leaderPatienceMs = 8_000;
 const kubeletPatienceMs = 25_000;
 const slowMs = 300;
 
@@ -42,13 +46,15 @@ export function controlPlaneDiagnoses(input: ControlPlaneInput): Diagnosis[] {
   ];
 }
 
-function leaderDiagnoses({ leases, now }: ControlPlaneInput): Diagnosis[] {
+function leaderDiagnoses({ leases, now: readAt, later }: ControlPlaneInput): Diagnosis[] {
   return leaders.flatMap((name): Diagnosis[] => {
     const lease = leases.find((one) => one.namespace === 'kube-system' && one.name === name);
     // Managed clusters may hide the Lease; its absence says nothing.
     if (lease === undefined) return [];
-    const age = now - lease.renewedAt;
-    if (age < lease.durationSeconds * 1000 * patience) return [];
+    const again = later?.leases.find((one) => one.namespace === 'kube-system' && one.name === name);
+    if (again !== undefined && again.renewedAt !== lease.renewedAt) return [];
+    const age = (later?.now ?? readAt) - lease.renewedAt;
+    if (age < (again === undefined ? lease.durationSeconds * 1000 * patience : leaderPatienceMs)) return [];
     return [
       {
         reason: 'component-down',

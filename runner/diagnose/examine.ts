@@ -23,7 +23,7 @@ import { podsByName } from './parties.ts';
 import { policyOpinions } from './policy-opinions.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
 import { planProbes, type PlannedProbe } from './probe-plan.ts';
-import { measureWrites, readControlPlane, readPodEvents } from './read-control-plane.ts';
+import { measureWrites, readControlPlane, readLeases, readPodEvents } from './read-control-plane.ts';
 import { verdictDiagnosis } from './verdict-diagnosis.ts';
 import { workloadDiagnoses } from './workloads.ts';
 
@@ -72,11 +72,10 @@ export async function examine({ kube, openAccess, log }: ExamineOptions): Promis
     access === undefined ? [] : measureWrites(kube, access.namespace),
   ]);
   const { now } = controlPlane;
-  const fromApi = [
-    ...controlPlaneDiagnoses({ ...controlPlane, writeMs, nodes: objects.nodes }),
-    ...workloadDiagnoses({ objects, events, now }),
-  ];
-  const sites = access === undefined ? new Map<string, Site>() : await visit(access, objects, gaps);
+  const fromApi = workloadDiagnoses({ objects, events, now });
+  const started = performance.now();
+  const late: Diagnosis[] = [];
+  const sites = access === undefined ? new Map<string, Site>() : await visit(access, objects, { gaps, late });
   log(`looked at ${sites.size} of ${objects.nodes.length} nodes`);
   const states = [...sites.values()].map(({ state }) => state);
   const { nodes, pods, services, slices } = objects;
@@ -89,7 +88,20 @@ export async function examine({ kube, openAccess, log }: ExamineOptions): Promis
   const [results, pings] = await Promise.all([probeAll(plan, { objects, sites, gaps }), pingAll(objects, sites)]);
   const failed = results.filter(hasFailed);
   log(`${failed.length} of ${results.length} probes failed`);
-  const known = [...fromApi, ...fromNodes, ...linkDiagnoses(pings), ...outcomeDiagnoses(results)];
+  const fromControlPlane = controlPlaneDiagnoses({
+    ...controlPlane,
+    writeMs,
+    nodes: objects.nodes,
+    later: { leases: await readLeases(kube), now: now + performance.now() - started },
+  });
+  const known = [
+    ...fromControlPlane,
+    ...fromApi,
+    ...late,
+    ...fromNodes,
+    ...linkDiagnoses(pings),
+    ...outcomeDiagnoses(results),
+  ];
   const traced = access === undefined ? [] : await traceAll(worthTracing(results, known), { objects, access, gaps });
   return {
     findings: ranked([...known, ...traced]),
@@ -100,38 +112,65 @@ export async function examine({ kube, openAccess, log }: ExamineOptions): Promis
   };
 }
 
-/** Nodes that are not Ready start no probe: waiting for them would say nothing new. */
-async function visit(access: NodeAccess, { nodes }: NetworkObjects, gaps: string[]): Promise<Map<string, Site>> {
+/**
+ * Nodes that are not Ready start no probe: waiting for them would say nothing new. A node on which none comes up while others had theirs long ago is
+ * a finding in itself: its kubelet starts no pods.
+ */
+async function visit(
+  access: NodeAccess,
+  { nodes }: NetworkObjects,
+  { gaps, late }: { readonly gaps: string[]; readonly late: Diagnosis[] },
+): Promise<Map<string, Site>> {
   const sites = new Map<string, Site>();
-  const ready = nodes.filter(({ status }) =>
-    (status?.conditions ?? []).some((one) => one.type === 'Ready' && one.status === 'True'),
-  );
-  await Promise.all(
-    ready.slice(0, nodesMost).map(async ({ metadata }) => {
-      const node = metadata?.name ?? '';
-      try {
-        const both = Promise.all([access.session(node), access.state(node)]);
-        const [session, state] = await Promise.race([both, overdue(node)]);
-        sites.set(node, { session, state });
-      } catch (error) {
-        gaps.push(`node ${node}: ${messageOf(error)}`);
-      }
-    }),
-  );
+  const ready = nodes
+    .filter(({ status }) => (status?.conditions ?? []).some((one) => one.type === 'Ready' && one.status === 'True'))
+    .map(({ metadata }) => metadata?.name ?? '');
   if (ready.length > nodesMost) gaps.push(`only ${nodesMost} of ${ready.length} nodes were looked at`);
-  // In the order of the API, so that the same cluster gives the same plan.
+  const names = ready.slice(0, nodesMost);
+  const failed = new Map<string, string>();
+  const started = performance.now();
+  let release: () => void = () => undefined;
+  const enough = new Promise<void>((resolve) => (release = resolve));
+  const timer = setTimeout(release, nodeMs);
+  const look = async (node: string): Promise<void> => {
+    try {
+      const [session, state] = await Promise.all([access.session(node), access.state(node)]);
+      sites.set(node, { session, state });
+    } catch (error) {
+      failed.set(node, messageOf(error));
+    }
+    if (sites.size * 2 >= names.length) setTimeout(release, stragglerMs(performance.now() - started)).unref();
+  };
+  await Promise.race([Promise.all(names.map(look)), enough]);
+  clearTimeout(timer);
+  for (const node of names) {
+    if (sites.has(node)) continue;
+    const why = failed.get(node) ?? `no probe came up within ${Math.round((performance.now() - started) / 1000)} s`;
+    gaps.push(`node ${node}: ${why}`);
+    if (failed.has(node) || sites.size === 0) continue;
+    late.push({
+      reason: 'component-down',
+      component: 'kubelet',
+      node,
+      objects: [`Node ${node}`],
+      summary: `A pod for ${node} did not start in ${Math.round((performance.now() - started) / 1000)} s, while those of ${sites.size} other nodes did.`,
+      evidence: [...sites.keys()].map((other) => `${other}: a probe started`),
+      next: `Look at the kubelet and the container runtime of ${node}, and their logs.`,
+      weight: 78,
+    });
+  }
+  // In the order of the API, so that the same cluster gives the same plan; later comers are left alone.
   return new Map(
-    ready.flatMap(({ metadata }) => {
-      const site = sites.get(metadata?.name ?? '');
-      return site === undefined ? [] : [[metadata?.name ?? '', site] as const];
+    names.flatMap((name) => {
+      const site = sites.get(name);
+      return site === undefined ? [] : [[name, site] as const];
     }),
   );
 }
 
-function overdue(node: string): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    setTimeout(() => reject(new Error(`no probe came up on ${node} within ${nodeMs / 1000} s`)), nodeMs).unref();
-  });
+/** The slower the others were, the longer the last ones get. */
+function stragglerMs(othersTookMs: number): number {
+  return 3_000 + othersTookMs * 1.5;
 }
 
 interface Probing {

@@ -62,7 +62,31 @@ export function linkDiagnoses(pings: readonly PingSeen[]): Diagnosis[] {
       weight: 83,
     });
   }
+  const slow = large.filter(
+    ({ meanMs = 0 }) =>
+      meanMs > slowMs && meanMs > slowerThanOthers * (median(small.map((one) => one.meanMs ?? 0)) + 1),
+  );
+  if (slow.length > 0 && slow.length < large.length && found.length === 0) {
+    const node = commonNode(slow, large);
+    found.push({
+      reason: 'slow',
+      component: 'network',
+      ...(node === undefined ? {} : { node }),
+      objects: node === undefined ? [] : [`Node ${node}`],
+      summary: `Full-size packets take long${node === undefined ? '' : ` to and from ${node}`}: ${slow.map(({ from, to, meanMs }) => `${from} to ${to} ${meanMs} ms`).join(', ')}.`,
+      evidence: [...slow, ...small].map(describe),
+      next: 'Look at the speed of the link and at traffic shaping (tc qdisc show) on the uplink.',
+      weight: 74,
+    });
+  }
   return found;
+}
+
+const slowMs = 15;
+const slowerThanOthers = 5;
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
 function describe({ from, to, octets, sent, received, meanMs }: PingSeen): string {

@@ -25,8 +25,34 @@ export function hasFailed(result: ProbeOutcome): boolean {
   return !isConnected(result);
 }
 
+const slowAnswerMs = 400;
+
+/** Answers that come, and take long. */
+function slowDns(results: readonly ProbeOutcome[]): Diagnosis[] {
+  const answers = results.filter((result) => result.probe.protocol === 'dns' && !hasFailed(result));
+  const slow = answers.filter(({ latencyMs }) => latencyMs > slowAnswerMs);
+  if (slow.length * 2 < answers.length || slow.length < 2) return [];
+  const services = slow.flatMap(({ probe }) => (probe.service === undefined ? [] : [`Service ${probe.service}`]));
+  const pods = slow.flatMap(({ probe }) => (probe.to.includes('/') ? [`Pod ${probe.to.replace(/:\d+$/, '')}`] : []));
+  return [
+    {
+      reason: 'slow',
+      component: 'dns',
+      objects: [...new Set([...services, ...pods])],
+      summary: `Cluster DNS is slow: ${slow.length} of ${answers.length} answers took more than ${slowAnswerMs} ms.`,
+      evidence: slow.map(({ probe, latencyMs }) => `${probe.from.name} asked ${probe.to}: ${Math.round(latencyMs)} ms`),
+      next: 'Look at the load of the DNS pods, their CPU limits and their upstream servers.',
+      weight: 64,
+    },
+  ];
+}
+
 /** What no trace can say better. */
 export function outcomeDiagnoses(results: readonly ProbeOutcome[]): Diagnosis[] {
+  return [...slowDns(results), ...failures(results)];
+}
+
+function failures(results: readonly ProbeOutcome[]): Diagnosis[] {
   return results.filter(hasFailed).flatMap((result): Diagnosis[] => {
     const { probe, outcome, status, error } = result;
     const { from, to, service, toNode } = probe;

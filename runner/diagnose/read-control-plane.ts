@@ -29,7 +29,7 @@ export async function readControlPlane(kube: KubeClients): Promise<Omit<ControlP
   return { leases, csiDrivers: drivers, notReady: ready, ...times };
 }
 
-async function readLeases(kube: KubeClients): Promise<LeaseSeen[]> {
+export async function readLeases(kube: KubeClients): Promise<LeaseSeen[]> {
   const lists = await Promise.all(
     ['kube-system', 'kube-node-lease'].map((namespace) =>
       listItems<RawLease>(kube, `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`),

@@ -9,6 +9,7 @@ const components: Readonly<Record<Reason, string>> = {
   policy: 'network-policy',
   'default-deny': 'network-policy',
   'policy-engine': 'network-policy',
+  'source-translated': 'network',
   'foreign-firewall': 'firewall',
   'no-endpoints': 'service',
   'not-programmed': 'kube-proxy',
