@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What objects, Leases, probes and pings are taken for: each with the smallest input that shows it, and nothing in health. */
+import type { V1Pod } from '@kubernetes/client-node';
+import { expect } from 'chai';
+import type { NetworkObjects } from '../target/network-objects.ts';
+import { controlPlaneDiagnoses, type ControlPlaneInput } from './control-plane.ts';
+import { ranked, type Diagnosis } from './diagnosis.ts';
+import { linkDiagnoses, parsePing } from './node-links.ts';
+import { describeAddress, parseTarget, partyFrom } from './parties.ts';
+import { hasFailed, outcomeDiagnoses, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
+import { planProbes } from './probe-plan.ts';
+import { policyOpinions } from './policy-opinions.ts';
+import { workloadDiagnoses } from './workloads.ts';
+
+const now = Date.parse('2026-11-21T12:00:00Z');
+const created = '2026-11-21T11:00:00Z';
+
+function pod(name: string, node: string, ip: string, more: Partial<V1Pod['status']> = {}): V1Pod {
+  return {
+    metadata: {
+      namespace: 'shop',
+      name,
+      uid: name,
+      labels: { app: name.split('-')[0] ?? '' },
+      creationTimestamp: created as unknown as Date,
+    },
+    spec: { nodeName: node, containers: [{ name: 'c', ports: [{ name: 'http', containerPort: 8080 }] }] },
+    status: { phase: 'Running', podIP: ip, podIPs: [{ ip }], conditions: [{ type: 'Ready', status: 'True' }], ...more },
+  };
+}
+
+const node = (name: string, address: string) => ({
+  metadata: { name },
+  status: { addresses: [{ type: 'InternalIP', address }], conditions: [{ type: 'Ready', status: 'True' }] },
+});
+
+/** A Service `web` with a pod on each of two nodes, a client on the first. */
+function shop(more: Partial<NetworkObjects> = {}): NetworkObjects {
+  return {
+    pods: [pod('web-0', 'n1', '10.0.1.2'), pod('web-1', 'n2', '10.0.2.2'), pod('client-0', 'n1', '10.0.1.9')],
+    services: [
+      {
+        metadata: { namespace: 'shop', name: 'web', creationTimestamp: created as unknown as Date },
+        spec: {
+          type: 'NodePort',
+          clusterIP: '10.96.0.5',
+          clusterIPs: ['10.96.0.5'],
+          selector: { app: 'web' },
+          ports: [{ name: 'http', port: 80, targetPort: 'http', nodePort: 30_080 }],
+        },
+      },
+    ],
+    slices: [
+      {
+        addressType: 'IPv4',
+        metadata: { namespace: 'shop', name: 'web-x', labels: { 'kubernetes.io/service-name': 'web' } },
+        ports: [{ name: 'http', port: 8080, protocol: 'TCP' }],
+        endpoints: [
+          {
+            addresses: ['10.0.1.2'],
+            nodeName: 'n1',
+            conditions: { ready: true },
+            targetRef: { kind: 'Pod', namespace: 'shop', name: 'web-0' },
+          },
+          {
+            addresses: ['10.0.2.2'],
+            nodeName: 'n2',
+            conditions: { ready: true },
+            targetRef: { kind: 'Pod', namespace: 'shop', name: 'web-1' },
+          },
+        ],
+      },
+    ],
+    nodes: [node('n1', '192.0.2.1'), node('n2', '192.0.2.2')],
+    namespaces: [{ metadata: { name: 'shop' } }],
+    policies: [],
+    clusterPolicies: [],
+    ...more,
+  };
+}
+
+const reasonsOf = (found: readonly Diagnosis[]): string[] =>
+  found.map(({ component, reason, objects }) => `${component} ${reason} ${objects[0] ?? ''}`);
+const workloads = (objects: NetworkObjects): string[] => reasonsOf(workloadDiagnoses({ objects, events: [], now }));
+
+describe('diagnose: objects', () => {
+  it('finds nothing in health', () => {
+    expect(workloads(shop())).to.deep.equal([]);
+  });
+
+  it('tells pods that do not run, Services without endpoints, and endpoints without pods', () => {
+    const crashing = pod('web-0', 'n1', '10.0.1.2', {
+      containerStatuses: [
+        {
+          name: 'c',
+          image: 'i',
+          imageID: '',
+          ready: false,
+          restartCount: 4,
+          state: { waiting: { reason: 'CrashLoopBackOff' } },
+        },
+      ],
+    });
+    expect(workloads(shop({ pods: [crashing, pod('web-1', 'n2', '10.0.2.2')] }))).to.deep.equal([
+      'application crash-loop Pod shop/web-0',
+    ]);
+    const [service] = shop().services;
+    const misspelt = { ...service, spec: { ...service?.spec, selector: { app: 'wep' } } };
+    expect(workloads(shop({ services: [misspelt], slices: [] }))).to.deep.equal([
+      'service no-endpoints Service shop/web',
+    ]);
+    expect(workloads(shop({ pods: [pod('web-0', 'n1', '10.0.1.2')] }))).to.deep.equal([
+      'service stale-endpoint EndpointSlice shop/web-x',
+    ]);
+  });
+
+  it('tells a policy that names a port which no pod has', () => {
+    const policy = {
+      metadata: { namespace: 'shop', name: 'p' },
+      spec: { podSelector: { matchLabels: { app: 'web' } }, ingress: [{ ports: [{ port: 'postgres' }] }] },
+    };
+    expect(workloads(shop({ policies: [policy] }))).to.deep.equal(['network-policy policy NetworkPolicy shop/p']);
+  });
+});
+
+describe('diagnose: control plane', () => {
+  const lease = (name: string, ageMs: number, namespace = 'kube-system') => ({
+    namespace,
+    name,
+    holder: 'h',
+    durationSeconds: 15,
+    renewedAt: now - ageMs,
+  });
+  const input = (more: Partial<ControlPlaneInput>): ControlPlaneInput => ({
+    nodes: shop().nodes,
+    leases: [],
+    now,
+    readMs: [5],
+    writeMs: [9],
+    notReady: [],
+    csiDrivers: {},
+    ...more,
+  });
+  const find = (more: Partial<ControlPlaneInput>): string[] =>
+    controlPlaneDiagnoses(input(more)).map(({ component, reason, node: where }) =>
+      `${component} ${reason} ${where ?? ''}`.trim(),
+    );
+
+  it('believes a leader dead only if it does not renew while it is watched', () => {
+    const old = [lease('kube-scheduler', 7_000)];
+    expect(find({ leases: old, later: { leases: old, now: now + 4_000 } })).to.deep.equal([
+      'kube-scheduler component-down',
+    ]);
+    expect(find({ leases: old, later: { leases: [lease('kube-scheduler', -2_000)], now: now + 4_000 } })).to.deep.equal(
+      [],
+    );
+    expect(find({ leases: old })).to.deep.equal([]);
+  });
+
+  it('tells a silent kubelet, a slow API server, and a driver that one node lacks', () => {
+    expect(find({ leases: [lease('n2', 60_000, 'kube-node-lease')] })).to.deep.equal(['kubelet component-down n2']);
+    expect(find({ readMs: [900, 400], writeMs: [500] })).to.deep.equal(['kube-apiserver slow']);
+    expect(find({ readMs: [9], writeMs: [700] })).to.deep.equal(['etcd slow']);
+    expect(find({ csiDrivers: { n1: ['d'], n2: [] } })).to.deep.equal(['storage component-down n2']);
+  });
+});
+
+describe('diagnose: probes', () => {
+  const plan = (objects: NetworkObjects) =>
+    planProbes({ objects, opinions: policyOpinions(objects), nodes: ['n1', 'n2'] });
+
+  it('plans every kind of path, and nothing that policies forbid', () => {
+    const kinds = new Set(plan(shop()).map(({ kind }) => kind));
+    expect([...kinds]).to.include.members(['dns', 'service', 'endpoint', 'local-pod', 'node-port', 'large']);
+    const deny = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { namespace: 'shop', name: 'deny' },
+      spec: { podSelector: { matchLabels: { app: 'web' } }, policyTypes: ['Ingress'] },
+    };
+    const denied = plan(shop({ policies: [deny] }));
+    expect(denied.filter(({ kind, from }) => kind === 'endpoint' && from.kind === 'pod')).to.deep.equal([]);
+    expect(denied.find(({ kind }) => kind === 'forbidden')?.policies).to.deep.equal(['shop/deny']);
+  });
+
+  const outcome = (kind: string, more: Partial<ProbeOutcome> = {}): ProbeOutcome => {
+    const probe = plan(shop()).find((one) => one.kind === kind);
+    if (probe === undefined) throw new TypeError(`no probe of kind ${kind}`);
+    return { probe, outcome: 'dropped', latencyMs: 1000, ...more };
+  };
+
+  it('takes a connection for enough, but an error of the program for one', () => {
+    expect(hasFailed(outcome('local-pod', { error: 'connected, but no answer came' }))).to.equal(false);
+    expect(hasFailed(outcome('local-pod'))).to.equal(true);
+    expect(reasonsOf(outcomeDiagnoses([outcome('endpoint', { outcome: 'allowed', status: 500 })]))).to.deep.equal([
+      'application application Pod shop/web-0',
+    ]);
+  });
+
+  it('traces what is not explained, once for each server', () => {
+    const failed = [outcome('service'), outcome('endpoint')];
+    expect(worthTracing(failed, []).map(({ kind }) => kind)).to.deep.equal(['endpoint']);
+    const broken: Diagnosis = {
+      reason: 'no-route',
+      component: 'network',
+      node: 'n1',
+      objects: [],
+      summary: '',
+      evidence: [],
+      next: '',
+      weight: 84,
+    };
+    expect(worthTracing(failed, [broken])).to.deep.equal([]);
+  });
+
+  it('reads pings, and tells loss at one node and packets that are too large', () => {
+    expect(
+      parsePing('40 packets transmitted, 38 packets received, 5% packet loss\nround-trip min/avg/max = 0.1/0.3/1.0 ms'),
+    ).to.deep.equal({ sent: 40, received: 38, meanMs: 0.3 });
+    const ping = (from: string, to: string, received: number, octets = 56) => ({
+      from,
+      to,
+      octets,
+      sent: 40,
+      received,
+      meanMs: 1,
+    });
+    expect(linkDiagnoses([ping('a', 'b', 40), ping('b', 'c', 37), ping('c', 'a', 38)])).to.have.length(1);
+    expect(linkDiagnoses([ping('a', 'b', 40), ping('a', 'c', 38), ping('c', 'b', 37)])[0]?.node).to.equal('c');
+    expect(linkDiagnoses([ping('a', 'b', 40), ping('a', 'b', 0, 1472)])[0]?.reason).to.equal('mtu');
+    expect(linkDiagnoses([ping('a', 'b', 0)])).to.deep.equal([]);
+  });
+});
+
+describe('diagnose: ranks and words', () => {
+  it('puts causes first and one thing once', () => {
+    const one = (weight: number, more: Partial<Diagnosis>): Diagnosis => ({
+      reason: 'r',
+      component: 'c',
+      objects: [],
+      summary: `s${weight}`,
+      evidence: [],
+      next: '',
+      weight,
+      ...more,
+    });
+    const found = ranked([one(10, { node: 'n' }), one(90, { node: 'n' }), one(50, { component: 'd' })]);
+    expect(found.map(({ summary }) => summary)).to.deep.equal(['s90', 's50']);
+  });
+
+  it('knows what FROM and TO mean', () => {
+    const place = { objects: shop(), namespace: 'shop' };
+    expect(partyFrom('pod/client-0', place)).to.include({ kind: 'pod', name: 'shop/client-0', node: 'n1' });
+    expect(partyFrom('node/n2', place).addresses).to.deep.equal(['192.0.2.2']);
+    expect(parseTarget('svc/web', place)).to.deep.equal({ host: '10.96.0.5', port: 80, protocol: 'tcp' });
+    expect(parseTarget('web-0:9', place)).to.deep.equal({ host: 'web-0', port: 9, protocol: 'tcp' });
+    expect(parseTarget('shop/web-0:9', place)).to.deep.equal({ host: '10.0.1.2', port: 9, protocol: 'tcp' });
+    expect(parseTarget('[fd00::1]:53', place).host).to.equal('fd00::1');
+    expect(() => parseTarget('svc/nosuch', place)).to.throw('no Service nosuch');
+    expect(() => parseTarget('10.0.0.1', place)).to.throw('has no port');
+    const byNodePort = describeAddress(shop(), { address: '192.0.2.1', port: 30_080, protocol: 'tcp' });
+    expect(byNodePort.servers.map(({ name, port }) => `${name}:${port}`)).to.deep.equal([
+      'shop/web-0:8080',
+      'shop/web-1:8080',
+    ]);
+  });
+});
