@@ -106,7 +106,10 @@ export async function acquireWorld(t: CaseContext): Promise<World> {
   } catch (error) {
     delete pool.surroundings;
     release(false);
-    throw error;
+    t.signal.throwIfAborted();
+    // Where pods and Services cannot be had, nothing is said about policies.
+    const message = error instanceof Error ? error.message : String(error);
+    throw new InconclusiveError(`no world could be built: ${message}`, { cause: error });
   } finally {
     if (isNew) {
       pool.building = false;
