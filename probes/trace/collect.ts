@@ -210,12 +210,6 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
     if (sighting !== undefined && sightings.length < sightingsMost) sightings.push(sighting);
   };
   const transport = question.protocol === 'udp' ? 'udp' : 'tcp';
-  const ports = new Set([
-    question.clientPort,
-    question.clientPort + 1,
-    question.port,
-    ...question.servers.map(({ port }) => port),
-  ]);
   const capture = await startCapture({
     points,
     sessions,
@@ -224,7 +218,7 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
     partial: true,
     take,
     addresses: [],
-    wanted: `(${transport} and (${[...ports].map((port) => `port ${port}`).join(' or ')})) or icmp or icmp6 or arp`,
+    wanted: filterOf(question, transport),
   });
   const servers = question.servers.flatMap(({ addresses, port }) => addresses.map((address) => ({ address, port })));
   const watchers = await Promise.all(
@@ -270,6 +264,17 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
   const traced = rules.some(({ verdict, rule }) => verdict === 'drop' || /\breject\b/.test(rule ?? ''));
   const evaluated = traced || last === undefined || state === undefined ? [] : rulesThatDrop(state, last);
   return { ...observed, rules: [...rules, ...evaluated], drops, lookups, facts };
+}
+
+/**
+ * The probes' own ports, and those of the servers, since translation may change the former. Of connections with other ports only beginnings and ends
+ * are taken: more would be other people's traffic, and at the API server the capture itself.
+ */
+function filterOf({ clientPort, port, servers }: Question, transport: 'tcp' | 'udp'): string {
+  const anyOf = (ports: Iterable<number>): string => [...ports].map((one) => `port ${one}`).join(' or ');
+  const theirs = anyOf(new Set([port, ...servers.map((server) => server.port)]));
+  const opening = transport === 'tcp' ? `(${theirs}) and (ip6 or tcp[13] & 7 != 0)` : theirs;
+  return `(${transport} and (${anyOf([clientPort, clientPort + 1])} or (${opening}))) or icmp or icmp6 or arp`;
 }
 
 async function settled(received: () => number): Promise<void> {

@@ -45,9 +45,9 @@ export interface ExamineOptions {
 
 const nodesMost = 40;
 const nodeMs = 45_000;
-const attemptMs = 1_200;
-const confirmMs = 3_500;
-const traceMs = 1_500;
+const attemptMs = 800;
+const confirmMs = 2_200;
+const traceMs = 1_200;
 const concurrency = 24;
 
 interface Site {
