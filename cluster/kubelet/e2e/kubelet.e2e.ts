@@ -343,6 +343,27 @@ describe('the kubelet on a node', function () {
     await gone('grace');
   });
 
+  it('shows that a pod is no longer ready while it ends', async () => {
+    await run('leaving', {
+      terminationGracePeriodSeconds: 30,
+      containers: [
+        shell('touch /tmp/ok; trap "rm /tmp/ok" TERM; while [ ! -e /tmp/go ]; do sleep 0.1; done', {
+          readinessProbe: {
+            exec: { command: ['/bin/busybox', 'test', '-e', '/tmp/ok'] },
+            periodSeconds: 1,
+            failureThreshold: 1,
+          },
+        }),
+      ],
+    });
+    await ready('leaving');
+    await client.delete(resources.pods, 'leaving', { namespace });
+    const pod = await becomes('leaving', 'unready', (one) => !isReady(one));
+    expect(pod.metadata.deletionTimestamp).to.not.equal(undefined);
+    expect(pod.status?.containerStatuses?.[0]?.state?.running).to.not.equal(undefined);
+    await remove('leaving', 0);
+  });
+
   it('kills what ignores its signal when the grace is over, and at once when told to hurry', async () => {
     await run('stubborn', {
       terminationGracePeriodSeconds: 60,

@@ -59,6 +59,9 @@ export class PodWorker {
   #active: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #failures = 0;
+  /** Waiting for containers to end. */
+  #stopping = false;
+  #showing = false;
 
   constructor(context: PodContext, pod: Pod) {
     this.#context = context;
@@ -127,6 +130,7 @@ export class PodWorker {
   poke(): void {
     if (this.#life === 'gone') return;
     this.#due = true;
+    if (this.#stopping) void this.#showEnding();
     this.#active ??= this.#run().finally(() => {
       this.#active = undefined;
       if (this.#due) this.poke();
@@ -139,6 +143,23 @@ export class PodWorker {
     clearTimeout(this.#timer);
     this.#interrupt.abort();
     await this.#active;
+  }
+
+  /** Containers may take minutes to end: what probes say meanwhile is shown, so that traffic stops in time. */
+  async #showEnding(): Promise<void> {
+    if (this.#showing || this.#settled) return;
+    this.#showing = true;
+    try {
+      while (this.#stopping && this.#due) {
+        this.#due = false;
+        const runtime = await this.#context.reader.read(this.identity);
+        if (this.#stopping) this.#publish(runtime);
+      }
+    } catch (error) {
+      log.warn('cannot show how a pod ends', { pod: this.identity.name, error: describeError(error) });
+    } finally {
+      this.#showing = false;
+    }
   }
 
   #hurry(graceSeconds: number): void {
@@ -483,7 +504,12 @@ export class PodWorker {
     if (!this.#settled) this.#publish(runtime, { ending: false });
     const seconds = this.#graceOverride ?? graceSecondsOf(this.#pod);
     this.#grace = new Grace(this.#removed ? Math.max(1, seconds) : seconds);
-    await stopPod(this.#context, { pod: this.#pod, runtime, grace: this.#grace });
+    this.#stopping = true;
+    try {
+      await stopPod(this.#context, { pod: this.#pod, runtime, grace: this.#grace });
+    } finally {
+      this.#stopping = false;
+    }
     probes.stopPod(this.identity.uid);
     const after = await reader.read(this.identity);
     if (after.containers.some((record) => record.state === 'running')) return retryMs;
