@@ -39,6 +39,7 @@ export function parseCgroupMounts(mountinfo: string): CgroupMount[] {
   return [...mounts.values()];
 }
 
+const weightInProcesses = 8;
 const generic = new Set(['rw', 'ro', 'xattr', 'clone_children', 'noprefix', 'nsdelegate', 'memory_recursiveprot']);
 
 export function hostCgroups(): CgroupMount[] {
@@ -54,10 +55,25 @@ export function createCgroup(mounts: readonly CgroupMount[], cluster: string, me
       const child = join(path, name);
       mkdirSync(child, { recursive: true });
       inheritCpuset(mount, path, child);
+      if (name === parent) weigh(child);
       path = child;
     }
     return join(path, 'cgroup.procs');
   });
+}
+
+/**
+ * All clusters together are one group beside the host's single processes, and would get the share of one of them: a few compilers would
+ * starve every cluster. Both versions count in parts of what one process has by default (1024 and 100).
+ */
+function weigh(group: string): void {
+  for (const [file, single] of [
+    ['cpu.shares', 1024],
+    ['cpu.weight', 100],
+  ] as const) {
+    const path = join(group, file);
+    if (existsSync(path)) writeFileSync(path, String(single * weightInProcesses));
+  }
 }
 
 /** The files by which a process joins a node that runs: in version 2 only the leaf takes processes. */
