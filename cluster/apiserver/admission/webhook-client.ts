@@ -17,21 +17,27 @@ export async function callWebhook(
   const { host, port, path, serverName } = destination(clientConfig, registry);
   const bundle = clientConfig.caBundle;
   const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const signal = AbortSignal.timeout(seconds * 1000);
+  const query = `${path}${path.includes('?') ? '&' : '?'}timeout=${seconds}s`;
+  const fail = (error: Error): void => {
+    const late = `Post "https://${serverName}:${clientConfig.service?.port ?? port}${query}": context deadline exceeded`;
+    reject(signal.aborted ? new Error(late) : error);
+  };
   const sent = https.request(
     {
       host,
       port,
-      path: `${path}${path.includes('?') ? '&' : '?'}timeout=${seconds}s`,
+      path: query,
       method: 'POST',
       servername: serverName,
       headers: { 'content-type': 'application/json', accept: 'application/json' },
-      signal: AbortSignal.timeout(seconds * 1000),
+      signal,
       ...(bundle !== undefined && bundle !== '' && { ca: Buffer.from(bundle, 'base64') }),
     },
     (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
+      response.on('error', fail);
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString();
         if (response.statusCode === 200) {
@@ -42,9 +48,7 @@ export async function callWebhook(
       });
     },
   );
-  sent.on('error', (error) =>
-    reject(error.name === 'TimeoutError' ? new Error(`context deadline exceeded after ${seconds}s`) : error),
-  );
+  sent.on('error', fail);
   sent.end(JSON.stringify(body));
   return JSON.parse(await promise) as unknown;
 }
