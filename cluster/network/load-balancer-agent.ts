@@ -97,20 +97,18 @@ export class LoadBalancerAgent {
       await withdraw(address, link.name);
       onChange('withdrawing', address);
     }
-    for (const address of wanted) {
-      if (present.has(address)) continue;
-      await announce(address, link, onError);
+    const fresh = [...wanted].filter((address) => !present.has(address));
+    for (const address of fresh) {
+      await announce(address, link);
       onChange('announcing', address);
     }
+    // Neighbours may still know the node that had the address before.
+    if (fresh.length > 0) await tellNeighbours(fresh, link.name).catch(onError);
     return recheckMs;
   }
 }
 
-async function announce(
-  address: string,
-  { name: link, prefixes }: Link,
-  onError: (error: unknown) => void,
-): Promise<void> {
+async function announce(address: string, { name: link, prefixes }: Link): Promise<void> {
   const version = familyOf(address);
   // The kernel would wait a random time before it answers for others.
   await writeFile(`/proc/sys/net/ipv${version}/neigh/${link}/proxy_delay`, '0\n');
@@ -123,8 +121,6 @@ async function announce(
     await writeFile(`/proc/sys/net/ipv6/conf/${link}/proxy_ndp`, '1\n');
   }
   await runIp([`-${version}`, 'neighbour', 'replace', 'proxy', address, 'dev', link, 'protocol', protocol]);
-  // Neighbours may still know the node that had the address before.
-  await tellNeighbours(address, link).catch(onError);
 }
 
 async function withdraw(address: string, link: string): Promise<void> {
@@ -158,20 +154,37 @@ async function lanLink(addresses: readonly string[]): Promise<Link | undefined> 
   return undefined;
 }
 
-/** Unasked answers, so that nobody sends to the former announcer until it forgets. Best effort. */
-async function tellNeighbours(address: string, link: string): Promise<void> {
-  if (familyOf(address) === 4) {
-    const nonLocal = '/proc/sys/net/ipv4/ip_nonlocal_bind';
-    const before = await readFile(nonLocal, 'utf8');
-    try {
-      // The tool binds to the address that it tells of, which is none of the node's.
-      await writeFile(nonLocal, '1\n');
-      await runProgram('busybox', ['arping', '-U', '-c', '2', '-w', '2', '-I', link, '-s', address, address]);
-    } finally {
-      await writeFile(nonLocal, before);
-    }
-    return;
+/** Unasked answers for all at once, so that nobody sends to the former announcer until it forgets. Best effort. */
+async function tellNeighbours(addresses: readonly string[], link: string): Promise<void> {
+  const told = await Promise.allSettled([
+    tellByArp(
+      addresses.filter((address) => familyOf(address) === 4),
+      link,
+    ),
+    ...addresses.filter((address) => familyOf(address) === 6).map((address) => tellByDiscovery(address, link)),
+  ]);
+  const failed = told.find((one) => one.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+}
+
+async function tellByArp(addresses: readonly string[], link: string): Promise<void> {
+  const nonLocal = '/proc/sys/net/ipv4/ip_nonlocal_bind';
+  const before = await readFile(nonLocal, 'utf8');
+  try {
+    // The tool binds to the address that it tells of, which is none of the node's.
+    await writeFile(nonLocal, '1\n');
+    await Promise.all(
+      addresses.map((address) =>
+        runProgram('busybox', ['arping', '-U', '-c', '2', '-w', '2', '-I', link, '-s', address, address]),
+      ),
+    );
+  } finally {
+    await writeFile(nonLocal, before);
   }
+}
+
+/** The kernel tells of an address that it takes for its own once nobody has objected. */
+async function tellByDiscovery(address: string, link: string): Promise<void> {
   await writeFile(`/proc/sys/net/ipv6/conf/${link}/ndisc_notify`, '1\n');
   await runIp(['-6', 'address', 'add', `${address}/128`, 'dev', link]);
   await new Promise((resolve) => setTimeout(resolve, detectionMs));
