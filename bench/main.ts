@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { api } from './api.ts';
 import type { Bench, Benchmark, BenchOptions } from './benchmark.ts';
 import { clusterUp } from './cluster-up.ts';
+import { dataPath } from './data-path.ts';
 import { dns } from './dns.ts';
 import { busyWarning, machine, sampleLoad } from './machine.ts';
 import { podStart } from './pod-start.ts';
@@ -27,6 +28,7 @@ const benchmarks: readonly Benchmark[] = [
   policyMatrix,
   policyChange,
   policyRandom,
+  dataPath,
   dns,
   services,
   servicesFlap,

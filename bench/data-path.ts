@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What the way between pods costs: round trip and throughput from a pod to a pod of another node and to a Service before it, on
+ * each `--network`, beside the same program in two namespaces that one veth joins. Rounds go from one path to the next, so
+ * that each comparison is of neighbours in time.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { ApiClient, endpointOf } from './api-client.ts';
+import { ours, type Bench, type Benchmark } from './benchmark.ts';
+import { clusterDown, clusterName, kubeconfigPath } from './cluster.ts';
+import { clusterProgram } from './control-plane.ts';
+import type { PathFigures } from './data-path-peer.ts';
+import { runChild, startChild } from './processes.ts';
+
+const networks = ['routed', 'vxlan', 'bgp'] as const;
+const program = fileURLToPath(new URL('./data-path-peer.ts', import.meta.url));
+const port = 5201;
+const bare = 'bare veth';
+const namespace = '/api/v1/namespaces/default';
+
+export const dataPath: Benchmark = {
+  name: 'data-path',
+  about: 'round trip and throughput pod to pod and pod to Service, on each --network, beside a bare veth',
+  async run(bench) {
+    const { quick, runs } = bench.options;
+    const rounds = runs ?? (quick ? 3 : 10);
+    const seconds = quick ? 0.5 : 1;
+    bench.note(
+      'only for a quiet machine: nodes are control groups of their own, which share out a busy one unlike the bare veth',
+    );
+    const veth = await openVeth(bench);
+    for (const network of chosenNetworks()) {
+      const name = clusterName();
+      bench.log(`bringing cluster ${name} up with --network ${network}`);
+      bench.onCleanup(() => clusterDown(name));
+      const up = [...clusterProgram, 'up', '--name', name, '--nodes', '2', '--network', network];
+      const failure = await runChild(bench, up).then(
+        () => undefined,
+        (error: unknown) => (error instanceof Error ? error.message : String(error)),
+      );
+      bench.signal.throwIfAborted();
+      if (failure === undefined) await measure(bench, { name, network, veth, rounds, seconds });
+      else bench.note(`${network} was left out: ${failure.trim().split('\n').at(-1) ?? ''}`);
+      await clusterDown(name);
+    }
+  },
+};
+
+/** All, or those that PLUMB_BENCH_NETWORKS names, separated by commas. */
+function chosenNetworks(): readonly string[] {
+  const named = (process.env['PLUMB_BENCH_NETWORKS'] ?? '').split(',').filter((name) => name !== '');
+  const unknown = named.find((name) => !(networks as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new Error(`PLUMB_BENCH_NETWORKS: "${unknown}" is not one of ${networks.join(', ')}`);
+  return named.length > 0 ? named : networks;
+}
+
+/** Runs the client on a path and resolves to what it has measured. */
+type Path = (seconds: number) => Promise<PathFigures>;
+
+interface Place {
+  readonly name: string;
+  readonly network: string;
+  readonly veth: Path;
+  readonly rounds: number;
+  readonly seconds: number;
+}
+
+async function measure(bench: Bench, { name, network, veth, rounds, seconds }: Place): Promise<void> {
+  const { pod, service } = await openPods(bench, name);
+  const paths: readonly (readonly [string, Path])[] = [
+    ['pod', pod],
+    ['Service', service],
+  ];
+  for (const [, path] of [...paths, ['', veth] as const]) await path(0.2);
+  for (let round = 0; round < rounds; round++) {
+    bench.signal.throwIfAborted();
+    bench.log(`${network}: round ${round + 1} of ${rounds}`);
+    // Turned round, since the first of a round finds the processor cooler.
+    for (const [target, path] of round % 2 === 0 ? paths : paths.toReversed()) {
+      const [own, floor] =
+        round % 2 === 0
+          ? [await path(seconds), await veth(seconds)]
+          : await veth(seconds).then(async (first) => [await path(seconds), first] as const);
+      const trip = { name: `round trip to a ${target}, ${network}`, unit: 'µs', better: 'lower' } as const;
+      const rate = { name: `throughput to a ${target}, ${network}`, unit: 'Gbit/s', better: 'higher' } as const;
+      bench.record(trip, ours, [own.roundTripUs]);
+      bench.record(trip, bare, [floor.roundTripUs]);
+      bench.record(rate, ours, [own.gigabitsPerSecond]);
+      bench.record(rate, bare, [floor.gigabitsPerSecond]);
+      const overhead = (1 - own.gigabitsPerSecond / floor.gigabitsPerSecond) * 100;
+      bench.record({ name: `throughput lost to a ${target}, ${network}`, unit: '%', better: 'lower' }, ours, [
+        overhead,
+      ]);
+    }
+  }
+}
+
+/** Two namespaces of this host with a veth between them, and a server in one of them. */
+async function openVeth(bench: Bench): Promise<Path> {
+  const hold = async (): Promise<number> => {
+    const child = spawn('unshare', ['-n', 'sh', '-c', 'echo ready; exec sleep infinity'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    bench.onCleanup(() => void child.kill('SIGKILL'));
+    await once(child.stdout, 'data');
+    return child.pid ?? 0;
+  };
+  const [near, far] = [await hold(), await hold()];
+  const inside = (pid: number, ...command: string[]): string[] => ['nsenter', '-t', String(pid), '-n', ...command];
+  await runChild(
+    bench,
+    inside(near, 'ip', 'link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v0', 'netns', String(far)),
+  );
+  for (const [pid, address] of [
+    [near, '192.0.2.1/24'],
+    [far, '192.0.2.2/24'],
+  ] as const) {
+    await runChild(bench, inside(pid, 'ip', 'address', 'add', address, 'dev', 'v0'));
+    await runChild(bench, inside(pid, 'ip', 'link', 'set', 'v0', 'up'));
+  }
+  await startChild(bench, inside(far, process.execPath, program, 'server', String(port)));
+  return async (seconds) =>
+    parse(
+      await runChild(
+        bench,
+        inside(near, process.execPath, program, 'client', '192.0.2.2', String(port), String(seconds)),
+      ),
+    );
+}
+
+/** A pod on each of the two nodes, a server in one of them and a Service before it. */
+async function openPods(bench: Bench, name: string): Promise<{ pod: Path; service: Path }> {
+  const client = new ApiClient(endpointOf(kubeconfigPath(name)));
+  bench.onCleanup(() => client.close());
+  const ends = [
+    { role: 'client', node: `${name}-control-plane`, marker: '86397' },
+    { role: 'server', node: `${name}-worker`, marker: '86398' },
+  ] as const;
+  for (const { role, node, marker } of ends) {
+    await client.json('POST', `${namespace}/pods`, {
+      metadata: { name: role, labels: { role } },
+      spec: {
+        nodeName: node,
+        tolerations: [{ operator: 'Exists' }],
+        terminationGracePeriodSeconds: 0,
+        containers: [{ name: 'idle', image: await probeImage(client), command: ['busybox', 'sleep', marker] }],
+      },
+    });
+  }
+  const service = { metadata: { name: 'server' }, spec: { selector: { role: 'server' }, ports: [{ port }] } };
+  const { spec } = await client.json<{ spec: { clusterIP: string } }>('POST', `${namespace}/services`, service);
+  const address = await readyAddress(bench, client, 'server');
+  await readyAddress(bench, client, 'client');
+  const inPod = (end: (typeof ends)[number], ...args: string[]): string[] => {
+    // The pod's namespace is that of its process, which the node sees by its command line.
+    const enter = `exec nsenter -t "$(pgrep -xf 'busybox sleep ${end.marker}')" -n "$@"`;
+    const command = [process.execPath, program, ...args];
+    return [...clusterProgram, 'exec', '--name', name, end.node, '--', 'sh', '-c', enter, 'sh', ...command];
+  };
+  await startChild(bench, inPod(ends[1], 'server', String(port)));
+  const to =
+    (host: string): Path =>
+    async (seconds) =>
+      parse(await runChild(bench, inPod(ends[0], 'client', host, String(port), String(seconds))));
+  const paths = { pod: to(address), service: to(spec.clusterIP) };
+  await untilServed(bench, paths.service);
+  return paths;
+}
+
+/** The image that every node of the project's clusters has, by what the API says of a node. */
+async function probeImage(client: ApiClient): Promise<string> {
+  const { items } = await client.json<{ items: { status: { images?: { names: string[] }[] } }[] }>(
+    'GET',
+    '/api/v1/nodes',
+  );
+  const names = items.flatMap(({ status }) => status.images ?? []).flatMap((image) => image.names);
+  const found = names.find((one) => one.startsWith('plumbline.local/probe:'));
+  if (found === undefined) throw new Error('no node has the image plumbline.local/probe');
+  return found;
+}
+
+async function readyAddress(bench: Bench, client: ApiClient, name: string): Promise<string> {
+  const deadline = Date.now() + 120_000;
+  while (Date.now() < deadline) {
+    bench.signal.throwIfAborted();
+    const { status } = await client.json<{ status: { podIP?: string; phase?: string } }>(
+      'GET',
+      `${namespace}/pods/${name}`,
+    );
+    if (status.phase === 'Running' && status.podIP !== undefined) return status.podIP;
+    await delay(200);
+  }
+  throw new Error(`pod ${name} does not run after two minutes`);
+}
+
+async function untilServed(bench: Bench, path: Path): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  for (;;) {
+    bench.signal.throwIfAborted();
+    try {
+      await path(0.1);
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await delay(500);
+    }
+  }
+}
+
+function parse(output: string): PathFigures {
+  const line = output.split('\n').find((one) => one.startsWith('{'));
+  if (line === undefined) throw new Error(`the client printed no figures: ${output}`);
+  return JSON.parse(line) as PathFigures;
+}
