@@ -8,7 +8,9 @@ import { createAuthority, issue } from '../../boot/certificates.ts';
 import type { Registry } from '../resources/definition.ts';
 import { callWebhook } from './webhook-client.ts';
 
-describe('calling a webhook', () => {
+describe('calling a webhook', function () {
+  this.timeout(20_000);
+
   it('gives what it answers, and says when it is late, refuses or is somebody else', async () => {
     const authority = await createAuthority('ca');
     const { certificate, key } = await issue(authority, { commonName: 'h', hosts: ['127.0.0.1'], usages: ['server'] });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Asks the services behind admission and conversion webhooks.
 import https from 'node:https';
+import { isIP } from 'node:net';
 import type { WebhookClientConfig } from '../../machinery/api-types.ts';
 import type { Registry } from '../resources/definition.ts';
 import { readyEndpoint } from '../resources/subresources/service-endpoints.ts';
@@ -29,7 +30,7 @@ export async function callWebhook(
       port,
       path: query,
       method: 'POST',
-      servername: serverName,
+      ...(isIP(serverName) === 0 && { servername: serverName }),
       headers: { 'content-type': 'application/json', accept: 'application/json' },
       signal,
       ...(bundle !== undefined && bundle !== '' && { ca: Buffer.from(bundle, 'base64') }),

@@ -14,7 +14,8 @@ interface Review {
   readonly request: { uid: string; desiredAPIVersion: string; objects: KubeObject[] };
 }
 
-describe('conversion of custom resources by a webhook', () => {
+describe('conversion of custom resources by a webhook', function () {
+  this.timeout(20_000);
   let server: Server;
   let clientConfig: { url: string; caBundle: string };
   let reviews: Review[];

@@ -8,7 +8,9 @@ import { text } from 'node:stream/consumers';
 import { createAuthority, issue } from '../../../boot/certificates.ts';
 import { askKubelet } from './kubelet.ts';
 
-describe('asking a kubelet', () => {
+describe('asking a kubelet', function () {
+  this.timeout(20_000);
+
   it('asks again when a kept connection turns out to be closed, and only then', async () => {
     const authority = await createAuthority('ca');
     const { certificate, key } = await issue(authority, { commonName: 'n', hosts: ['127.0.0.1'], usages: ['server'] });
