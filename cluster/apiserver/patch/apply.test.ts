@@ -165,6 +165,20 @@ describe('server-side apply', () => {
 });
 
 describe('tracking of updates', () => {
+  it('writes the fields of a manager in order, whatever order they came in', () => {
+    const object = {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'a', labels: { z: '1', b: '2' } },
+      data: { y: '', c: '' },
+    };
+    const schema = typeByName('io.k8s.api.core.v1.ConfigMap');
+    const tracked = trackManagedFields({ schema, old: undefined, object, manager: 'm', operation: 'Update', now: '' });
+    expect(JSON.stringify(tracked.metadata.managedFields?.[0]?.fieldsV1)).to.equal(
+      '{"f:data":{".":{},"f:c":{},"f:y":{}},"f:metadata":{"f:labels":{".":{},"f:b":{},"f:z":{}}}}',
+    );
+  });
+
   it('gives a created object to its manager, with the marks that upstream sets', () => {
     const object = tracked(undefined, deployment({ replicas: 1 }), 'kubectl-create');
     expect(object.metadata.managedFields?.[0]).to.deep.include({ manager: 'kubectl-create', operation: 'Update' });

@@ -115,3 +115,17 @@ function stepText(step: string): string {
   }
   return step.startsWith('v:') ? `[=${value}]` : `[${value}]`;
 }
+
+/** The same set with its steps in order, as every writer of managedFields has them; itself when they are. */
+export function sorted(set: FieldSet): FieldSet {
+  const steps = Object.keys(set);
+  let same = true;
+  const inner = new Map<string, FieldSet>();
+  for (const [at, step] of steps.entries()) {
+    const before = set[step] ?? EMPTY;
+    const after = sorted(before);
+    same &&= after === before && (at === 0 || (steps[at - 1] ?? '') < step);
+    inner.set(step, after);
+  }
+  return same ? set : Object.fromEntries(steps.toSorted().map((step) => [step, inner.get(step) ?? EMPTY]));
+}

@@ -2,7 +2,7 @@
 // The book of who owns which fields: `metadata.managedFields` read into managers, and managers written back.
 import type { ManagedFieldsEntry } from '../../machinery/api-types.ts';
 import type { FieldSet } from './field-set.ts';
-import { difference, isEmpty, union } from './field-set.ts';
+import { difference, isEmpty, union, sorted } from './field-set.ts';
 
 export interface Manager {
   readonly manager: string;
@@ -94,7 +94,7 @@ export function writeManagers(managers: Managers): ManagedFieldsEntry[] {
       apiVersion: manager.apiVersion,
       ...(manager.time === undefined ? {} : { time: manager.time }),
       fieldsType: 'FieldsV1',
-      fieldsV1: manager.fields,
+      fieldsV1: sorted(manager.fields),
       ...(manager.subresource === '' ? {} : { subresource: manager.subresource }),
     }));
 }
