@@ -34,7 +34,7 @@ const patience = 1.6;
 /** Leaders renew every two seconds: seen twice without a renewal, this is long. */
 const leaderPatienceMs = 8_000;
 const kubeletPatienceMs = 25_000;
-const slowMs = 300;
+const slowMs = 200;
 
 export function controlPlaneDiagnoses(input: ControlPlaneInput): Diagnosis[] {
   return [
@@ -111,8 +111,8 @@ function nodeDiagnoses({ nodes, leases, now }: ControlPlaneInput): Diagnosis[] {
 }
 
 function slowness({ readMs, writeMs }: ControlPlaneInput): Diagnosis[] {
-  const reads = mean(readMs);
-  const writes = mean(writeMs);
+  const reads = median(readMs);
+  const writes = median(writeMs);
   if (Math.max(reads, writes) < slowMs) return [];
   const etcd = writes > reads * 2;
   return [
@@ -120,7 +120,7 @@ function slowness({ readMs, writeMs }: ControlPlaneInput): Diagnosis[] {
       reason: 'slow',
       component: etcd ? 'etcd' : 'kube-apiserver',
       objects: [],
-      summary: `The API server is slow: reads take ${reads.toFixed(0)} ms and writes ${writes.toFixed(0)} ms on average.`,
+      summary: `The API server is slow: reads take ${reads.toFixed(0)} ms and writes ${writes.toFixed(0)} ms, half of them longer.`,
       evidence: [
         `reads: ${readMs.map((ms) => ms.toFixed(0)).join(' ')} ms`,
         `writes: ${writeMs.map((ms) => ms.toFixed(0)).join(' ')} ms`,
@@ -171,6 +171,6 @@ function drivers({ csiDrivers, nodes }: ControlPlaneInput): Diagnosis[] {
   });
 }
 
-function mean(values: readonly number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }

@@ -159,7 +159,7 @@ describe('diagnose: control plane', () => {
 
   it('tells a silent kubelet, a slow API server, and a driver that one node lacks', () => {
     expect(find({ leases: [lease('n2', 60_000, 'kube-node-lease')] })).to.deep.equal(['kubelet component-down n2']);
-    expect(find({ readMs: [900, 400], writeMs: [500] })).to.deep.equal(['kube-apiserver slow']);
+    expect(find({ readMs: [900, 400, 350], writeMs: [500] })).to.deep.equal(['kube-apiserver slow']);
     expect(find({ readMs: [9], writeMs: [700] })).to.deep.equal(['etcd slow']);
     expect(find({ csiDrivers: { n1: ['d'], n2: [] } })).to.deep.equal(['storage component-down n2']);
   });
@@ -246,6 +246,23 @@ describe('diagnose: ranks and words', () => {
     });
     const found = ranked([one(10, { node: 'n' }), one(90, { node: 'n' }), one(50, { component: 'd' })]);
     expect(found.map(({ summary }) => summary)).to.deep.equal(['s90', 's50']);
+  });
+
+  it('leaves out what a foreign rule makes look like a fault of the service proxy', () => {
+    const about = (component: string, reason: string, evidence: string): Diagnosis => ({
+      reason,
+      component,
+      node: 'n',
+      objects: [],
+      summary: '',
+      evidence: [evidence],
+      next: '',
+      weight: 50,
+    });
+    const firewall = about('firewall', 'foreign-firewall', 'table ip corp, chain raw: udp dport 53 drop');
+    const effect = about('kube-proxy', 'not-programmed', 'dropped by nft ip corp raw handle 2: udp dport 53 drop');
+    expect(ranked([effect, firewall])).to.deep.equal([firewall]);
+    expect(ranked([effect])).to.have.length(1);
   });
 
   it('knows what FROM and TO mean', () => {

@@ -20,7 +20,7 @@ export interface Diagnosis {
 /** Causes first; of findings about the same thing the surest stays. */
 export function ranked(found: readonly Diagnosis[]): Diagnosis[] {
   const kept: Diagnosis[] = [];
-  for (const one of found.toSorted((a, b) => b.weight - a.weight)) {
+  for (const one of withoutEffects(found).toSorted((a, b) => b.weight - a.weight)) {
     const twin = kept.findIndex((other) => sameThing(one, other));
     const known = kept[twin];
     if (known === undefined) kept.push(one);
@@ -32,6 +32,19 @@ export function ranked(found: readonly Diagnosis[]): Diagnosis[] {
       };
   }
   return kept;
+}
+
+/** What a foreign rule drops looks as if the service proxy had not written its rules; the proof then names that rule. */
+function withoutEffects(found: readonly Diagnosis[]): Diagnosis[] {
+  const rules = found
+    .filter(({ reason }) => reason === 'foreign-firewall')
+    .flatMap(({ evidence }) => evidence.map((fact) => /table (\S+ \S+), chain (\S+?):/.exec(fact)))
+    .filter((match) => match !== null)
+    .map(([, table = '', chain = '']) => `${table} ${chain} `);
+  return found.filter(
+    ({ component, evidence }) =>
+      component !== 'kube-proxy' || !evidence.some((fact) => rules.some((rule) => fact.includes(rule))),
+  );
 }
 
 function sameThing(one: Diagnosis, other: Diagnosis): boolean {
