@@ -9,6 +9,7 @@ import type { Bench, Benchmark, BenchOptions } from './benchmark.ts';
 import { clusterUp } from './cluster-up.ts';
 import { dataPath } from './data-path.ts';
 import { dns } from './dns.ts';
+import { faults } from './faults/faults.ts';
 import { busyWarning, machine, sampleLoad } from './machine.ts';
 import { podStart } from './pod-start.ts';
 import { policyMatrix } from './policy-matrix.ts';
@@ -33,6 +34,7 @@ const benchmarks: readonly Benchmark[] = [
   services,
   servicesFlap,
   pcap,
+  faults,
 ];
 
 const usage = `npm run bench -- NAME... [options]
