@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** ARP and its relatives (RFC 826, 903, 2390). */
+import { etherTypeNames } from './ether-types.ts';
 import { printUnknown } from './octets.ts';
 import { truncated, type Printing } from './printing.ts';
 
@@ -22,6 +23,8 @@ const hardwareNames: Readonly<Record<number, string>> = {
   24: 'IEEE 1394',
 };
 
+const frameRelay = 15;
+
 export function printArp(p: Printing, at: number, length: number): void {
   p.protocol = 'arp';
   p.need(at, 8);
@@ -37,56 +40,62 @@ export function printArp(p: Printing, at: number, length: number): void {
   if (isStrange || p.options.verbosity > 0) {
     p.text(`${hardwareNames[hardware] ?? `Unknown Hardware (${hardware})`} (len ${hardwareLength}), `);
     p.text(
-      `${protocol === 0x0800 ? 'IPv4' : `Unknown Protocol (0x${protocol.toString(16).padStart(4, '0')})`} (len ${protocolLength}), `,
+      `${etherTypeNames[protocol] ?? `Unknown Protocol (0x${protocol.toString(16).padStart(4, '0')})`} (len ${protocolLength}), `,
     );
   }
-  if (isStrange) {
+  // Without -v nothing more is said where the addresses cannot be read.
+  if (isStrange && p.options.verbosity === 0) {
     p.text(`length ${length}`);
     return;
   }
   const sender = addresses + hardwareLength;
   const targetHardware = sender + protocolLength;
   const target = targetHardware + hardwareLength;
+  const protocolAddress = (address: number): void => {
+    if (protocol !== 0x0800 && protocol !== 0x1000) p.text('<wrong proto type>');
+    else if (protocolLength !== 4) p.text('<wrong len>');
+    else p.ip4(address);
+  };
+  const hardwareAddress = (address: number): void => {
+    if (hardwareLength === 0) p.text('<empty>');
+    else if (hardware === frameRelay && hardwareLength > 4) p.text('<Invalid DLCI>');
+    else p.linkAddress(address, hardwareLength);
+  };
   p.text(operations[operation] ?? `Unknown (${operation})`);
   p.char(0x20);
   switch (operation) {
     case 1:
       p.text('who-has ');
-      p.ip4(target);
+      protocolAddress(target);
       if (!isZero(p, targetHardware, hardwareLength)) {
         p.text(' (');
-        p.linkAddress(targetHardware, hardwareLength);
+        hardwareAddress(targetHardware);
         p.char(0x29);
       }
       p.text(' tell ');
-      p.ip4(sender);
+      protocolAddress(sender);
       break;
     case 2:
-      p.ip4(sender);
+      protocolAddress(sender);
       p.text(' is-at ');
-      p.linkAddress(addresses, hardwareLength);
+      hardwareAddress(addresses);
       break;
     case 3:
-      p.text('who-is ');
-      p.linkAddress(targetHardware, hardwareLength);
-      p.text(' tell ');
-      p.linkAddress(addresses, hardwareLength);
-      break;
-    case 4:
-      p.linkAddress(targetHardware, hardwareLength);
-      p.text(' at ');
-      p.ip4(target);
-      break;
     case 8:
       p.text('who-is ');
-      p.linkAddress(targetHardware, hardwareLength);
+      hardwareAddress(targetHardware);
       p.text(' tell ');
-      p.linkAddress(addresses, hardwareLength);
+      hardwareAddress(addresses);
+      break;
+    case 4:
+      hardwareAddress(targetHardware);
+      p.text(' at ');
+      protocolAddress(target);
       break;
     case 9:
-      p.linkAddress(addresses, hardwareLength);
+      hardwareAddress(addresses);
       p.text(' at ');
-      p.ip4(sender);
+      protocolAddress(sender);
       break;
     default:
       printUnknown(p, at, length);

@@ -27,7 +27,10 @@ export function transportChecksum(
   range: { readonly at: number; readonly length: number; readonly protocol: number },
 ): number {
   const { at, length, protocol } = range;
-  const addresses = sumOf(p.data, p.addresses, p.addresses + (p.family === 4 ? 8 : 32));
+  const addresses =
+    p.family === 4
+      ? sumOf(p.data, p.addresses, p.addresses + 8)
+      : sumOf(p.data, p.addresses, p.addresses + 16) + sumOf(p.data, p.destination, p.destination + 16);
   return folded(sumOf(p.data, at, at + length) + addresses + protocol + length);
 }
 

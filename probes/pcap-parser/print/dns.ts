@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** DNS (RFC 1035) over UDP and TCP, and multicast DNS. */
-import type { Printing } from './printing.ts';
+import { truncated, type Printing } from './printing.ts';
 
 const operations = [
   '',
@@ -88,6 +88,12 @@ const typeNames: Readonly<Record<number, string>> = {
   46: 'RRSIG',
   47: 'NSEC',
   48: 'DNSKEY',
+  99: 'SPF',
+  100: 'UINFO',
+  101: 'UID',
+  102: 'GID',
+  103: 'UNSPEC',
+  104: 'UNSPECA',
   249: 'TKEY',
   250: 'TSIG',
   251: 'IXFR',
@@ -96,7 +102,6 @@ const typeNames: Readonly<Record<number, string>> = {
   254: 'MAILA',
   255: 'ANY',
   256: 'URI',
-  257: 'CAA',
 };
 const classNames: Readonly<Record<number, string>> = { 1: 'IN', 2: 'CSNET', 3: 'CHAOS', 4: 'HS', 255: 'ANY' };
 
@@ -126,7 +131,7 @@ export function printDns(p: Printing, { at, length, tcp, multicast = false }: Dn
   p.text(operations[(flags >> 11) & 15] ?? '');
   let next = at + 12;
   if ((flags & 0x8000) !== 0) {
-    p.text(responses[flags & 15] ?? '');
+    p.text(responseName(extendedCode(p, next, counts) * 16 + (flags & 15)));
     if ((flags & 0x0400) !== 0) p.char(0x2a);
     if ((flags & 0x0080) === 0) p.char(0x2d);
     if ((flags & 0x0200) !== 0) p.char(0x7c);
@@ -136,7 +141,10 @@ export function printDns(p: Printing, { at, length, tcp, multicast = false }: Dn
       if (p.options.verbosity > 1) {
         p.text(count === 0 ? ' q:' : ',');
         next = printQuestion(p, next, reader);
-      } else next = skipName(p, next) + 4;
+      } else {
+        if (count > 0) p.char(0x2c);
+        next = skipName(p, next) + 4;
+      }
     }
     p.text(` ${counts[1]}/${counts[2]}/${counts[3]}`);
     next = printRecords(p, { at: next, count: counts[1], before: '' }, reader);
@@ -163,6 +171,30 @@ export function printDns(p: Printing, { at, length, tcp, multicast = false }: Dn
     }
   }
   p.text(` (${length})`);
+}
+
+/** The upper bits of the response code, which stand in an OPT record (RFC 6891); 0 if there is none. */
+function extendedCode(p: Printing, at: number, counts: readonly number[]): number {
+  try {
+    let next = at;
+    for (let count = 0; count < (counts[0] ?? 0); count++) next = skipName(p, next) + 4;
+    const records = (counts[1] ?? 0) + (counts[2] ?? 0) + (counts[3] ?? 0);
+    for (let count = 0; count < records; count++) {
+      const head = skipName(p, next);
+      if (p.u16(head) === 41) return p.u8(head + 4);
+      next = head + 10 + p.u16(head + 8);
+    }
+  } catch (error) {
+    if (error !== truncated) throw error;
+  }
+  return 0;
+}
+
+function responseName(code: number): string {
+  if (code === 16) return ' BadVers';
+  if (code === 23) return ' BadCookie';
+  // Two are written without a space in front.
+  return responses[code] ?? `${code === 17 || code === 21 ? '' : ' '}Resp${code}`;
 }
 
 interface MessageReader {
@@ -198,6 +230,11 @@ function printRecords(
     if (index === 0) p.text(before);
     else p.char(0x2c);
     next = printRecord(p, next, reader);
+    // A record that was cut before its data is passed over, unless all sections are shown.
+    if (next < 0) {
+      if (p.options.verbosity > 1) throw truncated;
+      return next;
+    }
   }
   return next;
 }
@@ -208,6 +245,7 @@ function printRecord(p: Printing, at: number, { message, multicast }: MessageRea
     p.char(0x20);
     printName(p, at, message);
   }
+  if (head + 10 > p.end) return -1;
   const type = p.u16(head);
   const group = p.u16(head + 2);
   const plain = multicast ? group & 0x7fff : group;
@@ -281,6 +319,10 @@ function printRecordData(p: Printing, { type, group, ttl, data, size, message }:
       p.text(` UDPsize=${group}`);
       if ((ttl & 0x8000) !== 0) p.text(' DO');
       return;
+    case 256:
+      p.text(` ${p.u16(data)} ${p.u16(data + 2)} `);
+      printCharacters(p, data + 4, size - 4);
+      return;
     default:
   }
 }
@@ -291,6 +333,7 @@ function skipName(p: Printing, start: number): number {
     const size = p.u8(at);
     if (size === 0) return at + 1;
     if ((size & 0xc0) === 0xc0) return at + 2;
+    if (size > 63) throw truncated;
     at += 1 + size;
   }
 }
@@ -313,7 +356,7 @@ function printName(p: Printing, start: number, message: number): void {
       const target = message + (p.u16(at) & 0x3fff);
       if (target >= at) {
         p.text('<BAD PTR>');
-        return;
+        throw truncated;
       }
       at = target;
       if (p.u8(at) === 0 && pointers === 1 && start === at) p.char(0x2e);

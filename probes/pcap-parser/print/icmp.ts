@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** ICMP (RFC 792) and the packets that its errors quote. */
 import { checksum, rightChecksum } from './checksum.ts';
-import type { Printing } from './printing.ts';
+import { truncated, type Printing } from './printing.ts';
 import { protocols } from './protocols.ts';
 
 const unreachable: Readonly<Record<number, string>> = {
@@ -20,7 +20,7 @@ const unreachable: Readonly<Record<number, string>> = {
   15: 'host %D unreachable - precedence cutoff',
 };
 
-const redirectKinds = ['net', 'host', 'tos and net', 'tos and host'];
+const redirectTargets = ['net ', 'host '];
 
 export function printIcmp(p: Printing, at: number, length: number): void {
   p.protocol = 'icmp';
@@ -56,6 +56,7 @@ export function printIcmp(p: Printing, at: number, length: number): void {
 /** The quoted packet says its full length, of which only the beginning is here. */
 function printQuoted(p: Printing, at: number): void {
   const total = p.u16(at + 2);
+  if (total === 0) throw truncated;
   if (++p.depth < 16) p.carried.ip(p, at, total);
 }
 
@@ -75,10 +76,16 @@ function printMessage(
       p.text('source quench');
       return;
     case 5:
-      p.text('redirect ');
+      p.text(code < 2 ? 'redirect ' : code < 4 ? 'redirect-tos ' : `redirect-#${code} `);
       p.ip4(at + 24);
-      p.text(` to ${redirectKinds[code] ?? `code-#${code}`} `);
+      p.text(` to ${code < 4 ? redirectTargets[code & 1] : ''}`);
       p.ip4(at + 4);
+      return;
+    case 9:
+      printRouterAdvertisement(p, at);
+      return;
+    case 10:
+      p.text('router solicitation');
       return;
     case 11:
       p.need(at + 8, 20);
@@ -93,11 +100,54 @@ function printMessage(
     case 13:
       p.text(`time stamp query id ${p.u16(at + 4)} seq ${p.u16(at + 6)}`);
       return;
+    case 14:
+      p.text(`time stamp reply id ${p.u16(at + 4)} seq ${p.u16(at + 6)}: org ${clock(p.u32(at + 8))}, `);
+      p.text(`recv ${clock(p.u32(at + 12))}, xmit ${clock(p.u32(at + 16))}`);
+      return;
+    case 15:
+      p.text('information request');
+      return;
+    case 16:
+      p.text('information reply');
+      return;
     case 17:
       p.text('address mask request');
       return;
+    case 18:
+      p.text('address mask is 0x');
+      p.hex(p.u32(at + 4), 8);
+      return;
     default:
       p.text(`type-#${type}`);
+  }
+}
+
+/** Milliseconds since midnight. */
+function clock(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  return `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}.${String(milliseconds % 1000).padStart(3, '0')}`;
+}
+
+/** Routers with their preferences (RFC 1256). */
+function printRouterAdvertisement(p: Printing, at: number): void {
+  const lifetime = p.u16(at + 6);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  p.text('router advertisement lifetime ');
+  if (lifetime < 60) p.number(lifetime);
+  else if (lifetime < 3600) p.text(`${Math.floor(lifetime / 60)}:${two(lifetime % 60)}`);
+  else p.text(`${Math.floor(lifetime / 3600)}:${two(Math.floor(lifetime / 60) % 60)}:${two(lifetime % 60)}`);
+  const count = p.u8(at + 4);
+  const words = p.u8(at + 5);
+  p.text(` ${count}:`);
+  if (words !== 2) {
+    p.text(` [size ${words}]`);
+    return;
+  }
+  for (let index = 0; index < count; index++) {
+    p.text(' {');
+    p.ip4(at + 8 + index * 8);
+    p.text(` ${p.u32(at + 12 + index * 8)}}`);
   }
 }
 

@@ -2,34 +2,7 @@
 /** IPv4 (RFC 791). */
 import { checksum, rightChecksum } from './checksum.ts';
 import type { Printing } from './printing.ts';
-import { protocols } from './protocols.ts';
-
-/** As /etc/protocols of Debian names them: `proto UDP (17)`. */
-const protocolNames: Readonly<Record<number, string>> = {
-  0: 'Options',
-  1: 'ICMP',
-  2: 'IGMP',
-  4: 'IPIP',
-  6: 'TCP',
-  8: 'EGP',
-  9: 'IGRP',
-  17: 'UDP',
-  33: 'DCCP',
-  41: 'IPv6',
-  46: 'RSVP',
-  47: 'GRE',
-  50: 'ESP',
-  51: 'AH',
-  55: 'Mobile IP',
-  58: 'ICMPv6',
-  88: 'EIGRP',
-  89: 'OSPF',
-  103: 'PIM',
-  108: 'Compressed IP',
-  112: 'VRRP',
-  113: 'PGM',
-  132: 'SCTP',
-};
+import { protocolNames, protocols } from './protocols.ts';
 
 const fragmentFlags = [
   [0x2000, '+'],
@@ -42,7 +15,7 @@ export function printIp(p: Printing, at: number, length: number): void {
   const version = p.u8(at) >> 4;
   if (version !== 4) {
     if (version === 6) p.text('IP6, wrong link-layer encapsulation (invalid)');
-    else p.text(`IP${version}, wrong link-layer encapsulation (invalid)`);
+    else p.text(`IP${version} (invalid)`);
     return;
   }
   if (!p.options.linkHeader) p.text('IP ');
@@ -132,11 +105,11 @@ const optionNames: Readonly<Record<number, string>> = {
   1: 'NOP',
   7: 'RR',
   68: 'timestamp',
+  82: 'traceroute',
   130: 'security',
   131: 'LSRR',
   137: 'SSRR',
   148: 'RA',
-  149: 'upstream multicast packet',
 };
 
 function printOptions(p: Printing, from: number, length: number): void {
@@ -159,9 +132,9 @@ function printOptions(p: Printing, from: number, length: number): void {
       return;
     }
     if (type === 7 || type === 131 || type === 137) printRoute(p, at, size);
+    else if (type === 68) printTimestamps(p, at, size);
     else if (type === 148) {
-      p.need(at, 4);
-      if (size !== 4) p.text(` [bad length ${size}]`);
+      if (size < 4) p.text(` [bad length ${size}]`);
       else if (p.u16(at + 2) !== 0) p.text(` value ${p.u16(at + 2)}`);
     }
     at += size;
@@ -181,5 +154,37 @@ function printRoute(p: Printing, at: number, size: number): void {
     p.text(offset === 3 ? ' ' : ', ');
     p.ip4(at + offset);
     if (offset > pointer) p.char(0x2c);
+    if (offset + 4 === pointer && offset + 8 > size) p.char(0x2c);
   }
+}
+
+const timestampForms: Readonly<Record<number, string>> = { 0: 'TSONLY', 1: 'TS+ADDR', 3: 'PRESPEC' };
+
+/** What each router on the way wrote, and where the next one would write. */
+function printTimestamps(p: Printing, at: number, size: number): void {
+  if (size < 4) {
+    p.text(`[bad length ${size}]`);
+    return;
+  }
+  p.text(' TS{');
+  const form = p.u8(at + 3) & 15;
+  const missed = p.u8(at + 3) >> 4;
+  const step = form === 0 ? 4 : 8;
+  if ((size - 4) % step !== 0) p.text(`[bad length ${size}]`);
+  const pointer = p.u8(at + 2) - 1;
+  if (pointer < 4 || (pointer - 4) % step !== 0 || pointer > size) p.text(`[bad ptr ${p.u8(at + 2)}]`);
+  const name = timestampForms[form];
+  if (name === undefined) {
+    p.text(`[bad ts type ${form}]}`);
+    return;
+  }
+  p.text(name);
+  for (let offset = 4; offset < size; offset += step) {
+    p.text(offset === pointer ? ' ^ ' : ' ');
+    p.need(at + offset, step);
+    p.text(`${p.u32(at + offset + step - 4)}@`);
+    if (step === 8) p.ip4(at + offset);
+  }
+  if (pointer === size) p.text(' ^ ');
+  p.text(missed > 0 ? ` [${missed} hops not recorded]} ` : '}');
 }

@@ -2,6 +2,7 @@
 /** Link-layer headers: Ethernet with VLAN tags, Linux cooked v1 and v2, raw IP, loopback. */
 import type { Packet } from '../read/packet.ts';
 import { printArp } from './arp.ts';
+import { etherTypeNames } from './ether-types.ts';
 import { printIp } from './ip.ts';
 import { printIp6 } from './ip6.ts';
 import { printOctets, printUnknown } from './octets.ts';
@@ -37,42 +38,18 @@ export function printLink(p: Printing, packet: Packet): void {
     case linkTypes.loop:
       printLoopback(p, packet);
       return;
+    // The packet's own version counts, whatever the link type promises.
     case linkTypes.raw:
+    case linkTypes.ip4:
+    case linkTypes.ip6:
     case 12:
     case 14:
       printRaw(p, at, wireLength);
-      return;
-    case linkTypes.ip4:
-    case linkTypes.ip6:
-      // The packet's own version counts, whatever the link type promises.
-      p.headerLength = 0;
-      printVersion(p, at, wireLength);
       return;
     default:
       printUnknown(p, at, wireLength);
   }
 }
-
-const etherTypeNames: Readonly<Record<number, string>> = {
-  0x0800: 'IPv4',
-  0x86dd: 'IPv6',
-  0x0806: 'ARP',
-  0x8035: 'Reverse ARP',
-  0x8100: '802.1Q',
-  0x88a8: '802.1Q-QinQ',
-  0x9100: '802.1Q-9100',
-  0x8847: 'MPLS unicast',
-  0x8848: 'MPLS multicast',
-  0x8863: 'PPPoE D',
-  0x8864: 'PPPoE S',
-  0x88cc: 'LLDP',
-  0x888e: 'EAPOL',
-  0x8809: 'Slow Protocols',
-  0x9000: 'Loopback',
-  0x88e5: '802.1AE MACsec',
-  0x6558: 'TEB',
-  0x880b: 'PPP',
-};
 
 function printEtherType(p: Printing, type: number): void {
   p.text('ethertype ');

@@ -26,6 +26,20 @@ export function printOctets(p: Printing, at: number, octets: number): void {
   }
 }
 
+/** Octets without their characters, for messages that only their header tells. */
+export function printHexadecimal(p: Printing, at: number, length: number, indent = ''): void {
+  const octets = Math.max(0, Math.min(length, p.end - at));
+  for (let line = 0; line < octets; line += 16) {
+    p.text(`\n\t${indent}0x`);
+    p.hex(line, 4);
+    p.text(': ');
+    for (let index = line; index < Math.min(line + 16, octets); index++) {
+      if (index % 2 === 0) p.char(0x20);
+      p.hex(p.data[at + index] as number, 2);
+    }
+  }
+}
+
 /** What tcpdump shows of data that it cannot decode: all of it that was captured, unless -X shows it anyway. */
 export function printUnknown(p: Printing, at: number, length: number): void {
   if (!p.options.octets) printOctets(p, at, Math.max(0, Math.min(length, p.end - at)));

@@ -44,6 +44,10 @@ export class PacketPrinter {
   print(packet: Packet): void {
     const p = this.#printing;
     this.#count++;
+    if (packet.end === packet.start || packet.wireLength === 0) {
+      this.#invalid(p, packet);
+      return;
+    }
     if (p.options.numbers) {
       for (let power = 10_000; power > 1 && this.#count < power; power /= 10) p.char(0x20);
       p.number(this.#count);
@@ -74,6 +78,15 @@ export class PacketPrinter {
       printOctets(p, Math.min(packet.start + header, packet.end), packet.end - packet.start - header);
     p.char(0x0a);
     if (p.length >= flushAt) this.flush();
+  }
+
+  /** Packets without octets have no line of their own. */
+  #invalid(p: Printing, { start, end, wireLength }: Packet): void {
+    p.text('[Invalid header:');
+    if (end === start) p.text(' caplen==0');
+    if (end === start && wireLength === 0) p.char(0x2c);
+    if (wireLength === 0) p.text(' len==0');
+    p.text(']\n');
   }
 
   flush(): void {

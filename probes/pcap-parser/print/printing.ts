@@ -69,6 +69,8 @@ export class Printing {
   /** Address family and offset of the addresses that ports belong to; 0 if there are none. */
   family: 0 | 4 | 6 = 0;
   addresses = 0;
+  /** Where the destination stands that checksums over IPv6 are made with: the last one of a routing header. */
+  destination = 0;
   /** The addresses have been written already, in front of extension headers. */
   addressesShown = false;
   /** Encapsulations around what is being printed; nested ones beyond a limit are not followed. */
@@ -241,6 +243,16 @@ export class Printing {
       this.hex(this.u16(at + group * 2));
       if (group < 7) this.char(0x3a);
     }
+  }
+
+  /** An address that does not stand in the packet as a whole. */
+  ip6Octets(octets: Buffer): void {
+    const { data, end } = this;
+    this.data = octets;
+    this.end = octets.length;
+    this.ip6(0);
+    this.data = data;
+    this.end = end;
   }
 
   mac(at: number): void {

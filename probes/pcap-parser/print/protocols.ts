@@ -1,3 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Numbers of protocols over IP. */
-export const protocols = { icmp: 1, ip4: 4, tcp: 6, udp: 17, ip6: 41, gre: 47, icmp6: 58, sctp: 132 } as const;
+/** Numbers and names of protocols over IP. */
+export const protocols = {
+  icmp: 1,
+  igmp: 2,
+  ip4: 4,
+  tcp: 6,
+  udp: 17,
+  ip6: 41,
+  gre: 47,
+  esp: 50,
+  ah: 51,
+  icmp6: 58,
+  sctp: 132,
+  ethernet: 143,
+} as const;
+
+/** As tcpdump names them: `proto UDP (17)`. */
+export const protocolNames: Readonly<Record<number, string>> = {
+  0: 'Options',
+  1: 'ICMP',
+  2: 'IGMP',
+  4: 'IPIP',
+  6: 'TCP',
+  8: 'EGP',
+  9: 'IGRP',
+  17: 'UDP',
+  33: 'DCCP',
+  41: 'IPv6',
+  43: 'Routing',
+  44: 'Fragment',
+  46: 'RSVP',
+  47: 'GRE',
+  50: 'ESP',
+  51: 'AH',
+  55: 'Mobile IP',
+  58: 'ICMPv6',
+  62: 'Mobile IP (old)',
+  88: 'EIGRP',
+  89: 'OSPF',
+  103: 'PIM',
+  108: 'Compressed IP',
+  112: 'VRRP',
+  113: 'PGM',
+  132: 'SCTP',
+  135: 'Mobility',
+  143: 'Ethernet',
+};

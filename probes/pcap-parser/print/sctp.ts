@@ -18,30 +18,33 @@ const chunkNames: Readonly<Record<number, string>> = {
   10: 'COOKIE ECHO',
   11: 'COOKIE ACK',
   12: 'ECN ECHO',
-  13: 'CWR',
+  13: 'ECN CWR',
   14: 'SHUTDOWN COMPLETE',
-  15: 'AUTH',
-  128: 'ASCONF-ACK',
-  192: 'FORWARD TSN',
-  193: 'ASCONF',
+  192: 'FOR CUM TSN',
+  193: 'REL CTRL',
+  194: 'REL CTRL ACK',
 };
 
 /** RFC 5811. */
 const serviceNames: Readonly<Record<number, string>> = { 6704: 'ForCES HP', 6705: 'ForCES MP', 6706: 'ForCES LP' };
 
-/** As IANA registers them. */
+/** As IANA registers them, spelt as tcpdump spells them. */
 const payloadNames: Readonly<Record<number, string>> = {
-  1: 'IUA',
+  1: 'ISDN Q.921',
   2: 'M2UA',
   3: 'M3UA',
   4: 'SUA',
   5: 'M2PA',
-  6: 'V5UA',
+  6: 'V5.2',
   7: 'H.248',
+  8: 'BICC',
+  9: 'TALI',
   10: 'DUA',
   11: 'ASAP',
   12: 'ENRP',
   13: 'H.323',
+  14: 'Q.IPC',
+  15: 'SIMCO',
 };
 
 export function printSctp(p: Printing, at: number, length: number): void {
@@ -84,6 +87,7 @@ function printChunk(
   if (type === 0) {
     const flags = p.u8(at + 1);
     const payload = p.u32(at + 12);
+    if ((flags & 4) !== 0) p.text('(U)');
     if ((flags & 3) === 3) p.text('(B)(E) ');
     else if ((flags & 2) !== 0) p.text('(B) ');
     else if ((flags & 1) !== 0) p.text('(E) ');
@@ -108,5 +112,8 @@ function printChunk(
       p.text(
         `\n\t\t[gap ack block #${gap + 1}: start = ${base + p.u16(at + 16 + gap * 4)}, end = ${base + p.u16(at + 18 + gap * 4)}] `,
       );
+    const duplicate = at + 16 + gaps * 4;
+    for (let index = 0; index < duplicates; index++)
+      p.text(`\n\t\t[dup TSN #${index + 1}: ${p.u32(duplicate + index * 4)}] `);
   }
 }

@@ -5,7 +5,7 @@ import { rightChecksum, transportChecksum } from './checksum.ts';
 import { printDns } from './dns.ts';
 import { printEndpoints } from './endpoints.ts';
 import { printMptcp } from './mptcp.ts';
-import type { Printing } from './printing.ts';
+import { truncated, type Printing } from './printing.ts';
 import { protocols } from './protocols.ts';
 
 const flagNames = [
@@ -90,13 +90,16 @@ export function printTcp(p: Printing, at: number, length: number): void {
   }
   if (headerLength > 20) {
     p.text(', options [');
-    const whole = printOptions(p, { at: at + 20, length: headerLength - 20, acknowledgementBase });
-    p.char(0x5d);
     // Nothing behind bad options is believed.
-    if (!whole) return;
+    if (!printOptions(p, { at: at + 20, length: headerLength - 20, acknowledgementBase })) return;
+    p.char(0x5d);
   }
   p.text(', length ');
   p.number(payload);
+  if (payload > 0 && at + headerLength > p.end) {
+    p.text(` [remaining caplen(${p.end - at}) < header length(${headerLength})]`);
+    throw truncated;
+  }
   if (payload > 0) printPayload(p, { at: at + headerLength, length: payload, flags, from, to });
 }
 
@@ -123,23 +126,47 @@ function printOptions(p: Printing, { at: start, length, acknowledgementBase }: O
       continue;
     }
     const size = at + 1 < end ? p.u8(at + 1) : 0;
-    const whole = size >= 2 && at + size <= end;
-    printOptionName(p, kind);
-    if (!whole) {
-      p.text('[bad opt]');
+    if (size < 2 || at + size > end) {
+      p.text('[bad opt]]');
       return false;
     }
+    printOptionName(p, kind);
     p.closeCut = '>';
-    if (kind !== 5) p.need(at, size);
-    if (!printOptionValue(p, { kind, at, size, acknowledgementBase })) {
-      p.text('[bad opt]');
+    const right = fixedSizes[kind];
+    if (size < (right ?? 2)) {
+      p.text(kind === 8 || kind === 19 ? '[bad opt]' : '[bad opt]]');
+      return false;
+    }
+    // Values without a form of their own are shown as far as they were captured.
+    if (kind === 29 || !(kind in optionNames)) p.closeCut = '';
+    else if (kind !== 5) p.need(at, right ?? size);
+    if (!printOptionValue(p, { kind, at, size: right ?? size, acknowledgementBase })) {
+      p.text(kind === 30 && p.u8(at + 2) >> 4 === 0 ? '[bad opt]' : '[bad opt]]');
       return false;
     }
     p.closeCut = '';
-    at += size;
+    // One that is longer than its kind has it is believed to be as long as that.
+    if (right !== undefined && size !== right) p.text(`[len ${size}]`);
+    at += right ?? size;
   }
   return true;
 }
+
+/** Octets of options that have always the same length. */
+const fixedSizes: Readonly<Record<number, number>> = {
+  2: 4,
+  3: 3,
+  4: 2,
+  6: 6,
+  7: 6,
+  8: 10,
+  11: 6,
+  12: 6,
+  13: 6,
+  19: 18,
+  20: 4,
+  28: 4,
+};
 
 const optionNames: Readonly<Record<number, string>> = {
   2: 'mss',
@@ -151,14 +178,13 @@ const optionNames: Readonly<Record<number, string>> = {
   8: 'TS',
   11: 'cc',
   12: 'ccnew',
-  13: 'ccecho',
+  13: '',
   19: 'md5',
   20: 'scps',
   28: 'uto',
   29: 'tcp-ao',
   30: 'mptcp',
   34: 'tfo',
-  253: 'exp',
   254: 'exp',
 };
 
@@ -177,19 +203,20 @@ interface Option {
 function printOptionValue(p: Printing, { kind, at, size, acknowledgementBase }: Option): boolean {
   switch (kind) {
     case 2:
-      if (size !== 4) return false;
       p.char(0x20);
       p.number(p.u16(at + 2));
       return true;
     case 3:
-      if (size !== 3) return false;
       p.char(0x20);
       p.number(p.u8(at + 2));
       return true;
     case 4:
-      return size === 2;
+      return true;
     case 5:
-      if ((size - 2) % 8 !== 0 || size === 2) return false;
+      if ((size - 2) % 8 !== 0) {
+        p.text(' invalid sack');
+        return true;
+      }
       p.char(0x20);
       p.number((size - 2) / 8);
       p.char(0x20);
@@ -203,7 +230,6 @@ function printOptionValue(p: Printing, { kind, at, size, acknowledgementBase }: 
       }
       return true;
     case 8:
-      if (size !== 10) return false;
       p.text(' val ');
       p.number(p.u32(at + 2));
       p.text(' ecr ');
@@ -214,21 +240,26 @@ function printOptionValue(p: Printing, { kind, at, size, acknowledgementBase }: 
     case 11:
     case 12:
     case 13:
-      if (size !== 6) return false;
       p.text(` ${p.u32(at + 2)}`);
       return true;
     case 19:
-      if (size !== 18) return false;
       p.char(0x20);
       p.text('shared secret not supplied with -M, digest ');
       p.hexOctets(at + 2, 16);
       return true;
+    case 20:
+      p.text(
+        ` cap ${p
+          .u8(at + 2)
+          .toString(16)
+          .padStart(2, '0')} id ${p.u8(at + 3)}`,
+      );
+      return true;
     case 28:
-      if (size !== 4) return false;
-      p.text(` 0x${p.u16(at + 2).toString(16)}`);
+      p.text(` 0x${p.u16(at + 2).toString(16)} ${p.u16(at + 2) >> 1}`);
       return true;
     case 34:
-      p.text(size === 2 ? ' cookiereq' : ' cookie ');
+      p.text(size === 2 ? '  cookiereq' : '  cookie ');
       p.hexOctets(at + 2, size - 2);
       return true;
     case 29:
@@ -239,7 +270,6 @@ function printOptionValue(p: Printing, { kind, at, size, acknowledgementBase }: 
       return true;
     case 30:
       return printMptcp(p, { at, size });
-    case 253:
     case 254:
       return printExperiment(p, at, size);
     default:
@@ -261,8 +291,8 @@ function printExperiment(p: Printing, at: number, size: number): boolean {
     p.hexOctets(at + 4, size - 4);
   } else if (accurateEcnExperiments.has(experiment)) p.text(`-acc${experiment & 1}`);
   else {
-    p.text(' 0x');
-    p.hexOctets(at + 2, size - 2);
+    p.char(0x2d);
+    p.hex(experiment, 4);
   }
   return true;
 }
@@ -301,6 +331,7 @@ function printResetReason(p: Printing, at: number, length: number): void {
 
 /** Only the line with the version is text; everything later is encrypted. */
 function printSsh(p: Printing, at: number, length: number): void {
+  p.protocol = 'ssh';
   if (p.u8(at) === 0x53 && p.data.toString('latin1', at, Math.min(at + 4, p.end)) === 'SSH-')
     printLine(p, { at, end: at + length, before: ': SSH: ', name: 'ssh' });
 }

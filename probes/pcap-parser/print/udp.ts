@@ -2,6 +2,7 @@
 /** UDP (RFC 768), and what runs over well-known ports of it. */
 import { rightChecksum, transportChecksum } from './checksum.ts';
 import { printDhcp } from './dhcp.ts';
+import { printDhcp6 } from './dhcp6.ts';
 import { printDns } from './dns.ts';
 import { printEndpoints } from './endpoints.ts';
 import type { Printing } from './printing.ts';
@@ -32,7 +33,9 @@ export function printUdp(p: Printing, at: number, length: number): void {
   if (p.options.verbosity > 0 && !p.fragmented) printChecksum(p, at, total);
   const ports = from < to ? [from, to] : [to, from];
   for (const port of ports) if (printService(p, { port, to, at: at + 8, length: payload })) return;
-  p.text(`UDP, length ${datagram === 0 ? payload : datagram - 8}`);
+  // Of a fragmented datagram only the beginning is here.
+  if (!p.fragmented && datagram > length) p.text(`UDP, bad length ${datagram - 8} > ${length - 8}`);
+  else p.text(`UDP, length ${datagram === 0 ? payload : datagram - 8}`);
 }
 
 function printAddresses(p: Printing): void {
@@ -80,6 +83,10 @@ function printService(p: Printing, { port, to, at, length }: ServicePayload): bo
     case 67:
     case 68:
       printDhcp(p, at, length);
+      return true;
+    case 546:
+    case 547:
+      printDhcp6(p, at);
       return true;
     case 4789:
       if (to !== 4789) return false;

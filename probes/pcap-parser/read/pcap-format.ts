@@ -33,11 +33,13 @@ export class PcapFormat implements CaptureFormat {
     packet.seconds = this.#u32(data, at);
     packet.nanoseconds = nanoseconds;
     packet.start = at + 16;
-    packet.end = at + 16 + captured;
+    // What a file promises to hold of each packet binds, as for libpcap.
+    const { snapLength } = this.#interface as CaptureInterface;
+    packet.end = at + 16 + (snapLength > 0 && captured > snapLength ? snapLength : captured);
     packet.wireLength = this.#u32(data, at + 12);
     packet.captureInterface = this.#interface as CaptureInterface;
     packet.comment = undefined;
-    pending.position = packet.end;
+    pending.position = at + 16 + captured;
     return true;
   }
 
