@@ -8,6 +8,9 @@ import { evaluatePacket, prepareRules } from '../node-state/rules/evaluate.ts';
 import { ruleText } from '../node-state/rules/nft-text.ts';
 import type { RuleStep, Sighting } from './observations.ts';
 
+/** In place of the kernel's identifier of a trace. */
+export const evaluated = 'evaluated';
+
 /** @param last where the packet was seen last on this node, as it was there. */
 export function rulesThatDrop(state: NodeState, last: Sighting): RuleStep[] {
   const atIngress = ingressRules(state, last.place.interface);
@@ -26,7 +29,7 @@ export function rulesThatDrop(state: NodeState, last: Sighting): RuleStep[] {
     return atIngress;
   const { end, by, policyOf } = first;
   if (end !== 'dropped' && end !== 'rejected') return atIngress;
-  const step = { node: state.node, trace: 'evaluated', verdict: 'drop', packet: undefined };
+  const step = { node: state.node, trace: evaluated, verdict: 'drop', packet: undefined };
   if (by !== undefined && policyOf === undefined) {
     const table = by.backend === 'nft' ? `${by.family} ${by.table}` : `${by.backend} ${by.table}`;
     return [{ ...step, table, chain: by.chain, rule: by.text }, ...atIngress];
@@ -48,7 +51,7 @@ function ingressRules({ node, nft }: NodeState, device: string): RuleStep[] {
             .filter(({ expressions }) => expressions.some((one) => 'drop' in one))
             .map(({ expressions }): RuleStep => ({
               node,
-              trace: 'evaluated',
+              trace: evaluated,
               table: `netdev ${name}`,
               chain: `${chain} (ingress, perhaps of ${device})`,
               rule: ruleText(expressions),

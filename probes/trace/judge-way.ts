@@ -4,6 +4,7 @@ import type { Finding } from './finding.ts';
 import { forbidding, serverReached } from './judge-ends.ts';
 import type { Observations, PolicyOpinion, RuleStep, Sighting } from './observations.ts';
 import { describePlace, describeRule, type Ways } from './path.ts';
+import { evaluated } from './evaluated-rules.ts';
 import { commentOf, ownerOf } from './rule-owner.ts';
 import type { Reason } from './verdict.ts';
 
@@ -118,7 +119,11 @@ function explainRule(observations: Observations, step: RuleStep, refusal: string
   const comment = commentOf(step);
   const words = comment === undefined ? '' : ` It is commented "${comment}".`;
   const opinion = forbidding(observations);
-  const evidence = [`the kernel traced the packet to ${describeRule(step)}`];
+  const evidence = [
+    step.trace === evaluated
+      ? `by the rules of ${step.node} the packet ends at ${describeRule(step)}`
+      : `the kernel traced the packet to ${describeRule(step)}`,
+  ];
   if (opinion !== undefined && owner !== 'service-proxy' && (owner === 'policy-engine' || mentions(step, opinion)))
     return { ...policyFinding(observations, opinion, `on ${step.node}`), evidence };
   const hidden = owner === 'policy-engine' ? sourceHidden(observations) : undefined;

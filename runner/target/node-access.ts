@@ -53,7 +53,8 @@ export async function openNodeAccess(options: NodeAccessOptions): Promise<OwnNod
     throw error;
   }
   // What earlier commands left behind, if even their keepers were killed.
-  const swept = sweep(kube, purpose, signal);
+  const sweeping = new AbortController();
+  const swept = sweep(kube, purpose, AbortSignal.any([signal, sweeping.signal]));
   const pods = new Map<string, Promise<string>>();
   const sessions = new Map<string, Promise<NodeSession>>();
 
@@ -97,6 +98,8 @@ export async function openNodeAccess(options: NodeAccessOptions): Promise<OwnNod
     },
     close: async () => {
       for (const one of await Promise.allSettled(sessions.values())) if (one.status === 'fulfilled') one.value.close();
+      // What it has asked to be deleted goes by itself; its end is not waited for.
+      sweeping.abort();
       await swept;
       await lease?.stop();
       await deleteNamespace(kube, namespace);
