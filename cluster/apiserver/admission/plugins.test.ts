@@ -4,6 +4,7 @@ import { createDefinitions } from '../resources/catalogue.ts';
 import type { AdmissionAttributes, KubeObject, Registry } from '../resources/definition.ts';
 import { memoryRegistry, testConfig, testContext } from '../resources/testing.ts';
 import { admissionPlugins } from './plugins.ts';
+import { defaultTolerationSeconds } from './scheduling-defaults.ts';
 
 const definitions = createDefinitions(testConfig);
 const plugins = admissionPlugins(testConfig);
@@ -65,6 +66,21 @@ describe('admission', () => {
       { name, readOnly: true, mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' },
     ]);
     expect((spec['tolerations'] as { key: string }[]).map(({ key }) => key)).to.deep.equal([
+      'node.kubernetes.io/not-ready',
+      'node.kubernetes.io/unreachable',
+    ]);
+  });
+
+  it('gives the tolerations back to a pod whose tolerations are replaced', () => {
+    const changed = { ...pod(), spec: { containers: [], tolerations: [{ key: 'own', operator: 'Exists' }] } };
+    void defaultTolerationSeconds.mutate?.({
+      operation: 'UPDATE',
+      definition: { group: '', plural: 'pods' },
+      context: {},
+      object: changed,
+    } as unknown as AdmissionAttributes);
+    expect(changed.spec.tolerations.map(({ key }) => key)).to.deep.equal([
+      'own',
       'node.kubernetes.io/not-ready',
       'node.kubernetes.io/unreachable',
     ]);

@@ -12,7 +12,9 @@ const troubles = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachabl
 export const defaultTolerationSeconds: AdmissionPlugin = {
   name: 'DefaultTolerationSeconds',
   mutate(attributes) {
-    const pod = createdPod(attributes);
+    // Who replaces the tolerations of a pod need not know of these.
+    const isUpdate = attributes.operation === 'UPDATE' && isFor(attributes, 'pods');
+    const pod = isUpdate ? (attributes.object as unknown as Pod | undefined) : createdPod(attributes);
     if (pod?.spec === undefined) {
       return;
     }

@@ -17,18 +17,19 @@ describe('strategic merge patch', () => {
       metadata: { finalizers: ['two'] },
       spec: { containers: [{ name: 'c' }, { name: 'a', env: [{ name: 'Y', value: '2' }] }] },
     });
-    expect(patched.metadata.finalizers).to.deep.equal(['one', 'two']);
+    // New items come to the front, as everybody who patches Kubernetes' own server sees them.
+    expect(patched.metadata.finalizers).to.deep.equal(['two', 'one']);
     expect(containers(patched)).to.deep.equal([
-      { name: 'b' },
       { name: 'c' },
       {
         name: 'a',
         image: '1',
         env: [
-          { name: 'X', value: '1' },
           { name: 'Y', value: '2' },
+          { name: 'X', value: '1' },
         ],
       },
+      { name: 'b' },
     ]);
   });
 

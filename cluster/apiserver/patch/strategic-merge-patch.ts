@@ -147,7 +147,7 @@ function reorderField(object: JsonObject, field: string, order: unknown[], optio
 
 /**
  * What `wanted` names comes in its order, the rest in the live order; where both lists have something to place, an item
- * of `wanted` goes first only if it did so in the live list.
+ * of `wanted` goes first unless the other did so in the live list. New items therefore come to the front.
  */
 function reorder(list: unknown[], wanted: readonly unknown[], { live, mergeKey }: Order): unknown[] {
   const identity = (item: unknown): unknown => (mergeKey !== undefined && isObject(item) ? item[mergeKey] : item);
@@ -166,7 +166,7 @@ function reorder(list: unknown[], wanted: readonly unknown[], { live, mergeKey }
     const otherAt = liveAt.get(identity(other));
     while (next < named.length) {
       const namedAt = liveAt.get(identity(named[next]));
-      if (namedAt === undefined || otherAt === undefined || namedAt > otherAt) break;
+      if (namedAt !== undefined && otherAt !== undefined && otherAt < namedAt) break;
       result.push(named[next++]);
     }
     result.push(other);
