@@ -194,7 +194,7 @@ function summaryLines({ packets, lost, late, clocks, troubles }: CaptureSummary)
     .filter(([, { aheadMs, uncertaintyMs }]) => Math.abs(aheadMs) > uncertaintyMs)
     .map(([node, { aheadMs, uncertaintyMs }]) => `${node} ${aheadMs.toFixed(1)} ms (+-${uncertaintyMs.toFixed(1)})`);
   return [
-    `${packets} packets seen${lost > 0 ? `, ${lost} lost by the kernels` : ''}${late > 0 ? `, ${late} out of order` : ''}`,
+    `${packets} sightings${lost > 0 ? `, ${lost} lost by the kernels` : ''}${late > 0 ? `, ${late} out of order` : ''}`,
     ...(corrected.length > 0 ? [`clocks ahead of this machine's: ${corrected.join(', ')}`] : []),
     ...troubles.map((trouble) => `trouble: ${trouble}`),
   ];
