@@ -220,6 +220,24 @@ describe('the API', function () {
     expect((await call('GET', `${maps}?resourceVersion=99999999`)).body.reason).to.equal('Timeout');
   });
 
+  it('selects the same events by the fields of either group', async () => {
+    const path = '/namespaces/default/events';
+    const body = {
+      ...map('told'),
+      kind: 'Event',
+      involvedObject: { kind: 'Pod', name: 'p', namespace: 'default' },
+      reportingComponent: 'me',
+    };
+    expect((await call('POST', `/api/v1${path}`, { body })).status).to.equal(201);
+    for (const query of [
+      `/api/v1${path}?fieldSelector=source%3Dme`,
+      `/apis/events.k8s.io/v1${path}?fieldSelector=reportingController%3Dme,regarding.name%3Dp`,
+      `/api/v1${path}?fieldSelector=involvedObject.name%3Dp`,
+    ]) {
+      expect((await call('GET', query)).body.items?.map(({ metadata }) => metadata.name)).to.deep.equal(['told']);
+    }
+  });
+
   it('counts what is wanted of a pod as generation, which a binding carries out', async () => {
     const pods = '/api/v1/namespaces/default/pods';
     const pod = (cpu: string): object => ({

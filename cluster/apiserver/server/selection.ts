@@ -41,16 +41,20 @@ export function selection(served: Served, namespace: string, query: URLSearchPar
   };
 }
 
-function fieldsOf({ definition, version }: Served, entry: Entry): Readonly<Record<string, string>> {
+function fieldsOf({ definition, version, id, storedAs }: Served, entry: Entry): Readonly<Record<string, string>> {
   const own = { 'metadata.name': entry.name, 'metadata.namespace': entry.namespace };
-  if (version.selectableFields === undefined) {
+  if (version.selectableFields === undefined && id === storedAs) {
     entry.fields ??= { ...definition.selectableFields?.(entry.object), ...own };
     return entry.fields;
   }
   entry.versionFields ??= new Map();
   let fields = entry.versionFields.get(version);
   if (fields === undefined) {
-    fields = { ...version.selectableFields(version.fromStorage?.(entry.object) ?? entry.object), ...own };
+    const found =
+      version.selectableFields === undefined
+        ? definition.selectableFields?.(entry.object)
+        : version.selectableFields(version.fromStorage?.(entry.object) ?? entry.object);
+    fields = { ...found, ...own };
     entry.versionFields.set(version, fields);
   }
   return fields;
