@@ -15,6 +15,8 @@ import { podStart } from './pod-start.ts';
 import { policyMatrix } from './policy-matrix.ts';
 import { policyChange } from './policy-rules/policy-change.ts';
 import { policyRandom } from './policy-rules/policy-random.ts';
+import { pcapJudge } from './pcap-judge.ts';
+import { pcapSoak } from './pcap-soak.ts';
 import { pcap } from './pcap.ts';
 import { Recording, table, type BenchmarkResult, type Document } from './report.ts';
 import { scheduler } from './scheduler.ts';
@@ -34,6 +36,8 @@ const benchmarks: readonly Benchmark[] = [
   services,
   servicesFlap,
   pcap,
+  pcapJudge,
+  pcapSoak,
   faults,
 ];
 

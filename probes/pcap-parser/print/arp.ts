@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** ARP and its relatives (RFC 826, 903, 2390). */
 import { etherTypeNames } from './ether-types.ts';
-import { printUnknown } from './octets.ts';
+import { printOctets } from './octets.ts';
 import { truncated, type Printing } from './printing.ts';
 
 const operations: Readonly<Record<number, string>> = {
@@ -98,7 +98,7 @@ export function printArp(p: Printing, at: number, length: number): void {
       protocolAddress(sender);
       break;
     default:
-      printUnknown(p, at, length);
+      printOctets(p, at, Math.max(0, Math.min(length, p.end - at)));
       return;
   }
   p.text(`, length ${length}`);

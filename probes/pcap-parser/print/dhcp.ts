@@ -5,13 +5,13 @@ import type { Printing } from './printing.ts';
 export function printDhcp(p: Printing, at: number, length: number): void {
   p.protocol = 'bootp';
   p.text('BOOTP/DHCP, ');
-  p.need(at, 8);
   const operation = p.u8(at);
   p.text(
     operation === 1 ? 'Request' : operation === 2 ? 'Reply' : `unknown (0x${operation.toString(16).padStart(2, '0')})`,
   );
   const hardwareLength = p.u8(at + 2);
   if (p.u8(at + 1) === 1 && hardwareLength === 6 && operation === 1) {
+    p.need(at + 28, 6);
     p.text(' from ');
     p.mac(at + 28);
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** DNS (RFC 1035) over UDP and TCP, and multicast DNS. */
+import { printEdnsOptions } from './edns.ts';
 import { truncated, type Printing } from './printing.ts';
 
 const operations = [
@@ -226,15 +227,13 @@ function printRecords(
   reader: MessageReader,
 ): number {
   let next = at;
+  if (at < 0 && count > 0) throw truncated;
   for (let index = 0; index < count; index++) {
     if (index === 0) p.text(before);
     else p.char(0x2c);
     next = printRecord(p, next, reader);
-    // A record that was cut before its data is passed over, unless all sections are shown.
-    if (next < 0) {
-      if (p.options.verbosity > 1) throw truncated;
-      return next;
-    }
+    // Cut before its data, the last record of a section is passed over.
+    if (next < 0 && index + 1 < count) throw truncated;
   }
   return next;
 }
@@ -273,10 +272,12 @@ interface RecordData {
 function printRecordData(p: Printing, { type, group, ttl, data, size, message }: RecordData): void {
   switch (type) {
     case 1:
+      p.need(data, 4);
       p.char(0x20);
       p.ip4(data);
       return;
     case 28:
+      p.need(data, 16);
       p.char(0x20);
       p.ip6(data);
       return;
@@ -318,6 +319,7 @@ function printRecordData(p: Printing, { type, group, ttl, data, size, message }:
     case 41:
       p.text(` UDPsize=${group}`);
       if ((ttl & 0x8000) !== 0) p.text(' DO');
+      if (size > 0) printEdnsOptions(p, data, size);
       return;
     case 256:
       p.text(` ${p.u16(data)} ${p.u16(data + 2)} `);

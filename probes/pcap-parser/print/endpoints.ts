@@ -27,3 +27,14 @@ export function printEndpoints(p: Printing, from: number, to: number): void {
   p.number(to);
   p.text(': ');
 }
+
+/** The addresses alone, for packets cut before their ports. */
+export function printAddresses(p: Printing, after: string): void {
+  if (p.addressesShown) return;
+  if (p.family === 4) p.ip4(p.addresses);
+  else p.ip6(p.addresses);
+  p.text(' > ');
+  if (p.family === 4) p.ip4(p.addresses + 4);
+  else p.ip6(p.addresses + 16);
+  p.text(after);
+}

@@ -18,6 +18,7 @@ export function printIcmp6(p: Printing, at: number, length: number): void {
     if (sum === 0) p.text('[icmp6 sum ok] ');
     else p.text(`[bad icmp6 cksum 0x${hex4(field)} -> 0x${hex4(rightChecksum(sum, field))}!] `);
   }
+  if (at >= p.end) p.cutWhole();
   p.text('ICMP6, ');
   const type = p.u8(at);
   const code = p.u8(at + 1);
@@ -211,7 +212,7 @@ function printUnreachable(p: Printing, at: number, code: number): void {
       return;
     case 4: {
       p.text(', unreachable port');
-      p.need(destination, 16);
+      p.need(destination, 20);
       p.text(', ');
       const protocol = p.u8(at + 8 + 6);
       const port = p.u16(at + 8 + 40 + 2);
@@ -281,8 +282,8 @@ function printOptions(p: Printing, from: number, to: number): void {
     const type = p.u8(at);
     const size = p.u8(at + 1) * 8;
     if (size === 0) throw truncated;
-    p.text(`\n\t  ${optionNames[type] ?? 'unknown'} option (${type}), length ${size} (${size / 8}): `);
     p.need(at, size);
+    p.text(`\n\t  ${optionNames[type] ?? 'unknown'} option (${type}), length ${size} (${size / 8}): `);
     if (type === 1 || type === 2) p.linkAddress(at + 2, size - 2);
     else if (type === 5) p.text(` ${p.u32(at + 4)}`);
     else if (type === 3) {
@@ -310,8 +311,8 @@ function printOptions(p: Printing, from: number, to: number): void {
       }
     } else if (type === 24) printRoute(p, at, size);
     else if (type in optionNames) printRaw(p, at + 2, size - 2);
-    else printHexadecimal(p, at + 2, size - 2, '  ');
-    if (p.options.verbosity > 1 && type in optionNames) printRaw(p, at + 2, size - 2);
+    else if (p.options.verbosity < 2) printHexadecimal(p, at + 2, size - 2, '  ');
+    if (p.options.verbosity > 1) printRaw(p, at + 2, size - 2);
     at += size;
   }
 }

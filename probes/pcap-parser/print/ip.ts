@@ -12,6 +12,7 @@ const fragmentFlags = [
 
 export function printIp(p: Printing, at: number, length: number): void {
   p.protocol = 'ip';
+  if (at >= p.end) p.cutWhole();
   const version = p.u8(at) >> 4;
   if (version !== 4) {
     if (version === 6) p.text('IP6, wrong link-layer encapsulation (invalid)');
@@ -28,6 +29,10 @@ export function printIp(p: Printing, at: number, length: number): void {
   if (headerLength < 20) {
     p.text(`bad-hlen ${headerLength}`);
     return;
+  }
+  if (at + headerLength > p.end) {
+    p.text(` [remaining caplen(${p.end - at}) < header length(${headerLength})]`);
+    p.cutWhole();
   }
   const total = p.u16(at + 2);
   if (length < total) p.text(`truncated-ip - ${total - length} bytes missing! `);

@@ -18,10 +18,10 @@ const carried: CarriedPrinters = {
 };
 
 /** With -X, tcpdump shows the link-layer header too where these protocols were cut. */
-const shownWhole = new Set(['arp', 'http', 'ssh', 'icmp', 'otv', 'vxlan']);
+const shownWhole = new Set(['ah', 'arp', 'bootp', 'http', 'ssh', 'icmp', 'otv', 'vxlan']);
 
 const flushAt = 1 << 17;
-/** tcpdump takes them for signed numbers of 32 bits. */
+/** tcpdump takes what fits into 32 bits for signed. */
 const lastSecond = 0x7fff_ffff;
 /** Offsets from UTC change at most at quarters of an hour. */
 const zoneStep = 900;
@@ -44,14 +44,14 @@ export class PacketPrinter {
   print(packet: Packet): void {
     const p = this.#printing;
     this.#count++;
-    if (packet.end === packet.start || packet.wireLength === 0) {
-      this.#invalid(p, packet);
-      return;
-    }
     if (p.options.numbers) {
       for (let power = 10_000; power > 1 && this.#count < power; power /= 10) p.char(0x20);
       p.number(this.#count);
       p.text('  ');
+    }
+    if (packet.end === packet.start || packet.wireLength === 0) {
+      this.#invalid(p, packet);
+      return;
     }
     this.#time(p, packet);
     p.data = packet.data;
@@ -61,6 +61,7 @@ export class PacketPrinter {
     p.depth = 0;
     p.closeCut = '';
     p.cutInQuote = false;
+    p.isCutWhole = false;
     p.headerLength = -1;
     try {
       printLink(p, packet);
@@ -70,11 +71,12 @@ export class PacketPrinter {
       p.text(p.protocol);
       p.char(0x5d);
       p.text(p.closeCut);
-      if (shownWhole.has(p.protocol) && !p.cutInQuote) p.headerLength = 0;
+      if (p.isCutWhole || (shownWhole.has(p.protocol) && !p.cutInQuote)) p.headerLength = 0;
     }
     p.end = packet.end;
-    const header = Math.max(0, p.headerLength);
-    if (p.options.octets)
+    // Where the link-layer header itself was cut, nothing is left to show.
+    const header = p.headerLength;
+    if (p.options.octets && header >= 0)
       printOctets(p, Math.min(packet.start + header, packet.end), packet.end - packet.start - header);
     p.char(0x0a);
     if (p.length >= flushAt) this.flush();
@@ -96,7 +98,7 @@ export class PacketPrinter {
   }
 
   #time(p: Printing, { seconds, nanoseconds }: Packet): void {
-    if (seconds > lastSecond) {
+    if (seconds > lastSecond && seconds <= 0xffff_ffff) {
       p.text('[Error converting time] ');
       return;
     }

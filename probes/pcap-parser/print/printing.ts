@@ -62,6 +62,8 @@ export class Printing {
   headerLength = -1;
   /** Cut while it quoted another packet: -X then leaves the link-layer header out. */
   cutInQuote = false;
+  /** Cut where nothing is known to be readable: -X then shows the link-layer header too. */
+  isCutWhole = false;
   /** Written behind the mark of a cut packet. */
   closeCut = '';
   /** Set in fragments: checksums over the whole datagram cannot be judged. */
@@ -82,6 +84,12 @@ export class Printing {
     this.options = options;
     this.carried = carried;
     this.streams = streams;
+  }
+
+  /** The packet was cut here, and -X shows it with its link-layer header. */
+  cutWhole(): never {
+    this.isCutWhole = true;
+    throw truncated;
   }
 
   need(at: number, octets: number): void {

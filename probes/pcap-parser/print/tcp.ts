@@ -3,7 +3,7 @@
 import { printLine, printText } from './application-text.ts';
 import { rightChecksum, transportChecksum } from './checksum.ts';
 import { printDns } from './dns.ts';
-import { printEndpoints } from './endpoints.ts';
+import { printAddresses, printEndpoints } from './endpoints.ts';
 import { printMptcp } from './mptcp.ts';
 import { truncated, type Printing } from './printing.ts';
 import { protocols } from './protocols.ts';
@@ -24,12 +24,7 @@ const httpPorts = new Set([80, 8080, 3128]);
 export function printTcp(p: Printing, at: number, length: number): void {
   p.protocol = 'tcp';
   if (at + 4 > p.end) {
-    if (p.family === 4) {
-      p.ip4(p.addresses);
-      p.text(' > ');
-      p.ip4(p.addresses + 4);
-      p.text(': ');
-    }
+    printAddresses(p, ':');
     p.need(at, 4);
   }
   const from = p.u16(at);
@@ -115,6 +110,7 @@ function printOptions(p: Printing, { at: start, length, acknowledgementBase }: O
   const end = start + length;
   while (at < end) {
     if (at > start) p.char(0x2c);
+    if (at >= p.end) p.cutWhole();
     const kind = p.u8(at);
     if (kind === 0) {
       p.text('eol');
@@ -125,13 +121,14 @@ function printOptions(p: Printing, { at: start, length, acknowledgementBase }: O
       at++;
       continue;
     }
+    if (at + 1 < end && at + 1 >= p.end) p.cutWhole();
     const size = at + 1 < end ? p.u8(at + 1) : 0;
     if (size < 2 || at + size > end) {
       p.text('[bad opt]]');
       return false;
     }
     printOptionName(p, kind);
-    p.closeCut = '>';
+    p.closeCut = kind === 2 ? '' : '>';
     const right = fixedSizes[kind];
     if (size < (right ?? 2)) {
       p.text(kind === 8 || kind === 19 ? '[bad opt]' : '[bad opt]]');
@@ -319,19 +316,22 @@ function printPayload(p: Printing, { at, length, flags, from, to }: Payload): vo
   else if (from === 25 || to === 25) printText(p, { at, length, name: 'smtp', commands: false });
 }
 
+/** Octets of a reason that are shown. */
+const longestReason = 30;
+
 function printResetReason(p: Printing, at: number, length: number): void {
-  p.text(' [RST');
-  const shown = Math.min(length, 80);
-  p.text(shown < length ? '+ ' : ' ');
-  for (let index = 0; index < shown; index++) {
-    p.visible(p.u8(at + index));
-  }
+  const captured = Math.max(0, Math.min(length, p.end - at));
+  p.text(captured < length ? ' [!RST' : ' [RST');
+  p.text(length > longestReason ? '+ ' : ' ');
+  const shown = Math.min(captured, longestReason);
+  for (let index = 0; index < shown; index++) p.visible(p.u8(at + index));
   p.char(0x5d);
 }
 
 /** Only the line with the version is text; everything later is encrypted. */
 function printSsh(p: Printing, at: number, length: number): void {
   p.protocol = 'ssh';
+  p.need(at, Math.min(4, length));
   if (p.u8(at) === 0x53 && p.data.toString('latin1', at, Math.min(at + 4, p.end)) === 'SSH-')
     printLine(p, { at, end: at + length, before: ': SSH: ', name: 'ssh' });
 }

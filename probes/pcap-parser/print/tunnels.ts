@@ -59,6 +59,7 @@ export function printGeneve(p: Printing, at: number, length: number): void {
     p.text(` (0x${protocol.toString(16).padStart(4, '0')})`);
   }
   if (optionsLength > 0) {
+    p.need(at + 8, optionsLength);
     p.text(', options [');
     if (p.options.verbosity > 0) printGeneveOptions(p, at + 8, optionsLength);
     else p.text(`${optionsLength} bytes`);

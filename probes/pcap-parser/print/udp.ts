@@ -4,7 +4,7 @@ import { rightChecksum, transportChecksum } from './checksum.ts';
 import { printDhcp } from './dhcp.ts';
 import { printDhcp6 } from './dhcp6.ts';
 import { printDns } from './dns.ts';
-import { printEndpoints } from './endpoints.ts';
+import { printAddresses, printEndpoints } from './endpoints.ts';
 import type { Printing } from './printing.ts';
 import { protocols } from './protocols.ts';
 import { printGeneve, printOtv, printVxlan } from './tunnels.ts';
@@ -12,7 +12,7 @@ import { printGeneve, printOtv, printVxlan } from './tunnels.ts';
 export function printUdp(p: Printing, at: number, length: number): void {
   p.protocol = 'udp';
   if (at + 4 > p.end) {
-    printAddresses(p);
+    printAddresses(p, ': ');
     p.need(at, 4);
   }
   const from = p.u16(at);
@@ -36,15 +36,6 @@ export function printUdp(p: Printing, at: number, length: number): void {
   // Of a fragmented datagram only the beginning is here.
   if (!p.fragmented && datagram > length) p.text(`UDP, bad length ${datagram - 8} > ${length - 8}`);
   else p.text(`UDP, length ${datagram === 0 ? payload : datagram - 8}`);
-}
-
-function printAddresses(p: Printing): void {
-  if (p.family === 4) p.ip4(p.addresses);
-  else p.ip6(p.addresses);
-  p.text(' > ');
-  if (p.family === 4) p.ip4(p.addresses + 4);
-  else p.ip6(p.addresses + 16);
-  p.text(': ');
 }
 
 function printChecksum(p: Printing, at: number, length: number): void {
