@@ -51,9 +51,10 @@ interface Judged {
 async function judgeFile(score: Score, dissector: Dissector, { bench, path, file }: Judged): Promise<void> {
   if (!hasKnownLink(path)) return;
   const protocols = await dissector.protocols(path);
-  const plain = await tcpdumpLines(path, '', bench.signal);
-  for (const flags of flagSets) {
-    const theirs = flags === '' ? plain : await tcpdumpLines(path, flags, bench.signal);
+  const lines = await Promise.all(flagSets.map((flags) => tcpdumpLines(path, flags, bench.signal)));
+  const plain = lines[0] ?? [];
+  for (const [set, flags] of flagSets.entries()) {
+    const theirs = lines[set] ?? [];
     const own = splitLines(printed(path, flags));
     for (const [index, expected] of theirs.entries()) {
       // What its dissectors did not reach is not judged.

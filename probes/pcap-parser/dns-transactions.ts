@@ -47,7 +47,7 @@ export class DnsTransactions {
         const [oldest] = this.#pending.keys();
         if (oldest !== undefined) this.#pending.delete(oldest);
       }
-      this.#pending.set(key, { server: frame.destinationAddress, name: nameOf(frame, at + 12), time });
+      this.#pending.set(key, { server: frame.destinationAddress, name: questionName(frame, at + 12), time });
       return;
     }
     const question = this.#pending.get(key);
@@ -67,7 +67,8 @@ export class DnsTransactions {
   }
 }
 
-function nameOf(frame: Frame, start: number): string {
+/** The first name asked for, each label with its dot. */
+export function questionName(frame: Frame, start: number): string {
   let name = '';
   for (let at = start; name.length < 256;) {
     const size = frame.u8(at);

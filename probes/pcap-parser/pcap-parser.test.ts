@@ -15,7 +15,7 @@ import { followFile, readStream } from './read/capture-file.ts';
 import { CaptureParser } from './read/capture-parser.ts';
 import { MergedCapture } from './read/merged-capture.ts';
 import type { Packet } from './read/packet.ts';
-import { dnsQuestion, ethernet, frames, hex, ip4, tcp, udp } from './sample-frames.ts';
+import { clientHello, dnsQuestion, ethernet, frames, hex, ip4, tcp, udp } from './sample-frames.ts';
 
 const seconds = 1_700_000_000;
 
@@ -191,19 +191,10 @@ describe('flows', () => {
 });
 
 it('decodes what the application says: TLS server name and protocols', () => {
-  const name = Buffer.from('web.example');
-  const sni = Buffer.concat([hex('0000 0010 000e 00 000b'), name]);
-  const alpn = hex('0010 0005 0003 02 6832');
-  const extensions = Buffer.concat([sni, alpn]);
-  const body = Buffer.concat([
-    hex('0303'),
-    Buffer.alloc(32),
-    hex('00 0002 1301 01 00 00'),
-    Buffer.from([extensions.length]),
-    extensions,
-  ]);
-  const record = Buffer.concat([hex('16 0301 0000 01 00 0000'), body]);
-  const octets = ethernet(0x0800, ip4(tcp(record, { flags: 24, acknowledgement: 1 }), { protocol: 6 }));
+  const octets = ethernet(
+    0x0800,
+    ip4(tcp(clientHello('web.example'), { flags: 24, acknowledgement: 1 }), { protocol: 6 }),
+  );
   const packet = parse(capture([octets])).packets[0] as Packet;
   const whole = { ...packet, start: 0, end: packet.data.length };
   expect(packetRecord(whole, new Frame().decode(whole)).tls).to.deep.equal({

@@ -115,6 +115,28 @@ export function dnsRecord(type: number, data: Uint8Array): Buffer {
   return Buffer.concat([word(0xc00c), word(type), word(1), hex('0000001e'), word(data.length), data]);
 }
 
+/** A TLS record with the beginning of a connection to a server of that name, which offers HTTP/2. */
+export function clientHello(server: string): Buffer {
+  const name = Buffer.from(server);
+  const names = Buffer.concat([
+    hex('0000'),
+    word(name.length + 5),
+    word(name.length + 3),
+    hex('00'),
+    word(name.length),
+    name,
+  ]);
+  const extensions = Buffer.concat([names, hex('0010 0005 0003 02 6832')]);
+  const body = Buffer.concat([
+    hex('0303'),
+    Buffer.alloc(32),
+    hex('00 0002 1301 01 00'),
+    word(extensions.length),
+    extensions,
+  ]);
+  return Buffer.concat([hex('16 0301'), word(body.length + 4), hex('01 00'), word(body.length), body]);
+}
+
 export function word(value: number): Buffer {
   return Buffer.from([value >> 8, value & 255]);
 }
@@ -297,5 +319,106 @@ export const frames: readonly (readonly [name: string, frame: Buffer])[] = [
   ['IPIP', overIp4(ip4(udp(Buffer.alloc(4), 7, 8), { protocol: 17 }), 4)],
   ['6in4', overIp4(ip6(udp(Buffer.alloc(4), 7, 8), 17), 41)],
   ['SSH', overIp4(tcp(Buffer.from('SSH-2.0-OpenSSH_9.2p1\r\n'), { flags: 24, acknowledgement: 9, from: 22 }), 6)],
+  ['multipath TCP', overIp4(tcp(Buffer.alloc(0), { flags: 2, options: hex('1e0c 00 81 0102030405060708') }), 6)],
+  ['Fast Open', overIp4(tcp(Buffer.alloc(0), { flags: 2, options: hex('220a 0102030405060708 0101') }), 6)],
+  ['experimental Fast Open', overIp4(tcp(Buffer.alloc(0), { flags: 2, options: hex('fe04 f989') }), 6)],
+  ['bad TCP options', overIp4(tcp(Buffer.alloc(0), { flags: 2, options: hex('0208 0102 0304 0501') }), 6)],
+  ['reset with a reason', overIp4(tcp(Buffer.from('no such connection, and there never was one'), { flags: 4 }), 6)],
+  ['UDP longer than its packet', overIp4(hex('9c40 2328 0100 0000 4142'), 17)],
+  [
+    'DNS with EDNS options',
+    overIp4(
+      udp(
+        Buffer.concat([
+          question.subarray(0, 10),
+          word(1),
+          question.subarray(12),
+          hex('00 0029 1000 00008000 001f 000a 0008 0102030405060708 0008 0007 0001 18 00 c00002 000c 0004 00000000'),
+        ]),
+        40_001,
+        53,
+      ),
+      17,
+    ),
+  ],
+  [
+    'DNS extended code',
+    overIp4(
+      udp(
+        Buffer.concat([
+          word(4711),
+          word(0x8187),
+          question.subarray(4, 10),
+          word(1),
+          question.subarray(12),
+          hex('00 0029 1000 01000000 0000'),
+        ]),
+        53,
+        40_001,
+      ),
+      17,
+    ),
+  ],
+  ['IGMP query', overIp4(hex('11 0a 0df4 e1010103'), 2)],
+  ['IGMP report', overIp4(hex('22 00 0000 0000 0002 04 00 0001 e1010103 0a000001 03 00 0000 e1010104'), 2)],
+  ['ESP', overIp4(hex('12345678 00000001 00000000 00000000'), 50)],
+  [
+    'AH',
+    overIp4(
+      Buffer.concat([hex('01 04 0000 12345678 00000007 0102030405060708090a0b0c'), icmp(8, 0, hex('0001 0001'))]),
+      51,
+    ),
+  ],
+  ['time stamp reply', overIp4(icmp(14, 0, hex('0001 0002 00000001 00100000 05000000')), 1)],
+  ['router advertisement over ICMP', overIp4(icmp(9, 0, hex('02 02 0708 0a000001 00000000 0a000002 00000005')), 1)],
+  [
+    'timestamps',
+    ethernet(0x0800, ip4(udp(Buffer.alloc(4), 1, 2), { protocol: 17, options: hex('440c0d31 0a000001 00000002') })),
+  ],
+  ['ARP for nothing known', ethernet(0x0806, hex('0025 0000 06 04 0001 020000000001 0af40102 000000000000 0af40203'))],
+  [
+    'jumbogram that is none',
+    ethernet(
+      0x86dd,
+      Buffer.concat([ip6(Buffer.alloc(0), 0), hex('3a 00 01 04 00000000'), hex('80 00 0000 0001 0002 6162')]),
+    ),
+  ],
+  [
+    'jumbo length',
+    ethernet(
+      0x86dd,
+      Buffer.concat([ip6(Buffer.alloc(0), 0), hex('3a 00 c2 04 00010000'), hex('80 00 0000 0001 0002 6162')]),
+    ),
+  ],
+  [
+    'segment routing',
+    ethernet(
+      0x86dd,
+      ip6(
+        Buffer.concat([
+          hex('11 04 04 01 01 00 0000 fd000000000000000000000000000001 fd000000000000000000000000000002'),
+          udp(Buffer.alloc(4), 3, 4),
+        ]),
+        43,
+      ),
+    ),
+  ],
+  ['unknown ICMPv6', ethernet(0x86dd, ip6(hex('a0 00 0000 0001 0002 6162 6364'), 58))],
+  [
+    'listener query',
+    ethernet(
+      0x86dd,
+      ip6(hex('82 00 0000 2710 0000 ff0200000000000000000000000000fb 02 3c 0001 fd000000000000000000000000000001'), 58),
+    ),
+  ],
+  [
+    'node information',
+    ethernet(0x86dd, ip6(hex('8b 00 0000 0003 0002 0000000000000001 fd000000000000000000000000000001'), 58)),
+  ],
+  ['GRE of PPTP', overIp4(hex('2081 880b 0000 0005 00000009'), 47)],
+  [
+    'SCTP SACK',
+    overIp4(hex('1388 1770 00000001 00000000 03 00 0018 00000007 0000ffff 0001 0001 0001 0002 00000006'), 132),
+  ],
   ['unknown type', ethernet(0x88b5, Buffer.from('what is this, and who sent it?'))],
 ];

@@ -34,7 +34,7 @@ export function printIcmp(p: Printing, at: number, length: number): void {
   } catch (error) {
     // What was cut is shown whole or not at all.
     p.length = begin;
-    p.cutInQuote = type === 11 || (type === 3 && code === 3);
+    p.cutInQuote = type === 9 || type === 11 || type === 14 || (type === 3 && code === 3);
     throw error;
   }
   p.text(`, length ${length}`);

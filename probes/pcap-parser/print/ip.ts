@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** IPv4 (RFC 791). */
 import { checksum, rightChecksum } from './checksum.ts';
-import type { Printing } from './printing.ts';
+import { truncated, type Printing } from './printing.ts';
 import { protocolNames, protocols } from './protocols.ts';
 
 const fragmentFlags = [
@@ -30,20 +30,28 @@ export function printIp(p: Printing, at: number, length: number): void {
     p.text(`bad-hlen ${headerLength}`);
     return;
   }
-  if (at + headerLength > p.end) {
-    p.text(` [remaining caplen(${p.end - at}) < header length(${headerLength})]`);
-    p.cutWhole();
-  }
   const total = p.u16(at + 2);
   if (length < total) p.text(`truncated-ip - ${total - length} bytes missing! `);
   if (total < headerLength) {
     p.text(`bad-len ${total}`);
     return;
   }
+  const isCut = at + headerLength > p.end;
+  if (isCut && p.options.verbosity === 0) {
+    p.text(` [remaining caplen(${p.end - at}) < header length(${headerLength})]`);
+    p.cutWhole();
+  }
   p.end = Math.min(p.end, at + total);
   const fragment = p.u16(at + 6);
   const protocol = p.u8(at + 9);
   if (p.options.verbosity > 0) printHeader(p, { at, headerLength, total });
+  if (isCut) {
+    p.ip4(at + 12);
+    p.text(' > ');
+    p.ip4(at + 16);
+    p.text(': ');
+    throw truncated;
+  }
   const payload = {
     protocol,
     at: at + headerLength,
@@ -86,7 +94,12 @@ function printHeader(
   p.text(`], proto ${protocolNames[protocol] ?? 'unknown'} (${protocol}), length ${total}`);
   if (headerLength > 20) {
     p.text(', options (');
-    printOptions(p, at + 20, headerLength - 20);
+    try {
+      printOptions(p, at + 20, headerLength - 20);
+    } catch (error) {
+      if (error !== truncated) throw error;
+      p.text(' [truncated-option]');
+    }
     p.char(0x29);
   }
   if (at + headerLength <= p.end) {
@@ -171,6 +184,7 @@ function printTimestamps(p: Printing, at: number, size: number): void {
     p.text(`[bad length ${size}]`);
     return;
   }
+  p.need(at, size);
   p.text(' TS{');
   const form = p.u8(at + 3) & 15;
   const missed = p.u8(at + 3) >> 4;
@@ -185,8 +199,8 @@ function printTimestamps(p: Printing, at: number, size: number): void {
   }
   p.text(name);
   for (let offset = 4; offset < size; offset += step) {
-    p.text(offset === pointer ? ' ^ ' : ' ');
     p.need(at + offset, step);
+    p.text(offset === pointer ? ' ^ ' : ' ');
     p.text(`${p.u32(at + offset + step - 4)}@`);
     if (step === 8) p.ip4(at + offset);
   }

@@ -18,7 +18,7 @@ const carried: CarriedPrinters = {
 };
 
 /** With -X, tcpdump shows the link-layer header too where these protocols were cut. */
-const shownWhole = new Set(['ah', 'arp', 'bootp', 'http', 'ssh', 'icmp', 'otv', 'vxlan']);
+const shownWhole = new Set(['ah', 'arp', 'bootp', 'http', 'igmp', 'ssh', 'icmp', 'otv', 'vxlan']);
 
 const flushAt = 1 << 17;
 /** tcpdump takes what fits into 32 bits for signed. */

@@ -121,8 +121,8 @@ function printOptions(p: Printing, { at: start, length, acknowledgementBase }: O
       at++;
       continue;
     }
-    if (at + 1 < end && at + 1 >= p.end) p.cutWhole();
-    const size = at + 1 < end ? p.u8(at + 1) : 0;
+    if (at + 1 >= p.end) p.cutWhole();
+    const size = p.u8(at + 1);
     if (size < 2 || at + size > end) {
       p.text('[bad opt]]');
       return false;
