@@ -49,6 +49,15 @@ export interface CarriedPrinters {
 const digits = '0123456789abcdef';
 const zero = 0x30;
 
+/** The digits of all numbers of four digits: cheaper than divisions. */
+const quads = new Uint8Array(40_000);
+for (let value = 0; value < 10_000; value++) {
+  quads[value * 4] = zero + Math.floor(value / 1000);
+  quads[value * 4 + 1] = zero + (Math.floor(value / 100) % 10);
+  quads[value * 4 + 2] = zero + (Math.floor(value / 10) % 10);
+  quads[value * 4 + 3] = zero + (value % 10);
+}
+
 export class Printing {
   readonly options: PrintOptions;
   readonly streams: TcpStreams;
@@ -152,26 +161,49 @@ export class Printing {
     this.char(code);
   }
 
+  /** Writes a whole number below 2^32 without sign. */
   number(value: number): void {
     if (value < 10) {
       this.char(zero + value);
       return;
     }
-    if (value > 0x7fff_ffff) {
-      this.text(String(value));
-      return;
-    }
-    let width = 2;
-    for (let power = 100; value >= power && width < 10; power *= 10) width++;
-    this.#room(width);
-    const { out } = this;
+    this.#room(10);
     let rest = value;
-    for (let at = this.length + width - 1; at >= this.length; at--) {
-      const next = (rest / 10) | 0;
-      out[at] = zero + rest - next * 10;
-      rest = next;
-    }
-    this.length += width;
+    let at = this.length;
+    if (rest >= 1e8) {
+      const upper = (rest / 1e8) | 0;
+      at = this.#leading(upper, at);
+      rest -= upper * 1e8;
+      at = this.#quad((rest / 1e4) | 0, at);
+      at = this.#quad(rest % 1e4, at);
+    } else if (rest >= 1e4) {
+      const upper = (rest / 1e4) | 0;
+      at = this.#leading(upper, at);
+      at = this.#quad(rest - upper * 1e4, at);
+    } else at = this.#leading(rest, at);
+    this.length = at;
+  }
+
+  /** Up to four digits without leading zeros; returns where the next character goes. */
+  #leading(value: number, at: number): number {
+    const { out } = this;
+    const from = value * 4;
+    let next = at;
+    if (value >= 1000) out[next++] = quads[from] as number;
+    if (value >= 100) out[next++] = quads[from + 1] as number;
+    if (value >= 10) out[next++] = quads[from + 2] as number;
+    out[next] = quads[from + 3] as number;
+    return next + 1;
+  }
+
+  #quad(value: number, at: number): number {
+    const { out } = this;
+    const from = value * 4;
+    out[at] = quads[from] as number;
+    out[at + 1] = quads[from + 1] as number;
+    out[at + 2] = quads[from + 2] as number;
+    out[at + 3] = quads[from + 3] as number;
+    return at + 4;
   }
 
   /** Digits with leading zeros. */

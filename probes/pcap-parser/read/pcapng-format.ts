@@ -165,7 +165,14 @@ export class PcapngFormat implements CaptureFormat {
   }
 
   #u32(data: Buffer, at: number): number {
-    return this.#littleEndian ? data.readUInt32LE(at) : data.readUInt32BE(at);
+    // Its callers know that the octets are there; checking each time would cost more than reading.
+    const a = data[at] as number;
+    const b = data[at + 1] as number;
+    const c = data[at + 2] as number;
+    const d = data[at + 3] as number;
+    return this.#littleEndian
+      ? (a | (b << 8) | (c << 16) | (d << 24)) >>> 0
+      : ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
   }
 }
 
