@@ -53,7 +53,7 @@ describe('plumb run refuses', function () {
 
   it('an unknown flag, command or mode', async () => {
     await refuses(['--frobnicate'], "unknown option '--frobnicate'");
-    await refuses(['--mode', 'fast'], '--mode fast', 'quick, network, full');
+    await refuses(['--mode', 'fast'], '--mode fast', 'quick, network, policy, full');
     const { code, output } = await plumb(['rnu']);
     expect(output).to.contain("unknown command 'rnu'").and.to.contain('Did you mean run?');
     expect(code).to.equal(2);

@@ -151,7 +151,7 @@ describe('the kubelet on a node', function () {
   async function leavesNoTrace(pod: Pod): Promise<void> {
     let left: string[] = [];
     const clean = async (): Promise<boolean> => (left = await traces(pod.metadata.uid ?? '')).length === 0;
-    await until(clean, { what: 'all traces to be gone', timeoutMs: 10_000, intervalMs: 100 }).catch((error: Error) => {
+    await until(clean, { what: 'all traces to be gone', timeoutMs: 60_000, intervalMs: 100 }).catch((error: Error) => {
       throw new Error(`${error.message}: ${left.join(' ')}`);
     });
   }

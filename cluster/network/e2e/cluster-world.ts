@@ -96,7 +96,8 @@ export class ClusterWorld {
 
   /** `stop` resolves with the lines that tcpdump has printed. */
   capture(node: string, link: string, filter: string): { ready: Promise<void>; stop(): Promise<string> } {
-    const command = `tcpdump -nn -l -i ${link} ${filter}`;
+    // Packets that still lie in the kernel's buffer when tcpdump ends are lost.
+    const command = `tcpdump -nn -l --immediate-mode -i ${link} ${filter}`;
     const [program = '', ...args] = this.#enter(node, `exec ${command}`);
     const child = execFile(program, args);
     let text = '';

@@ -156,12 +156,14 @@ describe('data path', function () {
       expect(await say(a, virtual, 80)).to.contain('pod12');
     });
 
-    it('keep connections that were allowed, and stop new ones', async () => {
-      const [a, b] = world.pods;
+    it('end connections that they no longer allow, and leave those that they do', async () => {
+      const [a, b, c] = world.pods;
       await b.request({ do: 'open', protocol: 'tcp', host: a.address, port: 8080 });
-      policies([deny('x', 'Ingress')]);
+      await c.request({ do: 'open', protocol: 'tcp', host: a.address, port: 8080 });
+      policies([deny('x', 'Ingress'), allowFrom('x', 'pod13')]);
       expect((await b.request({ do: 'send' })).text).to.contain('pod12');
-      expect(await say(b, a.address, 8080)).to.equal('timeout');
+      expect((await c.request({ do: 'send' })).text).to.equal('timeout');
+      expect(await say(c, a.address, 8080)).to.equal('timeout');
     });
 
     it('deny what goes out, but not to the own node', async () => {
