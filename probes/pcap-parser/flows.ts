@@ -39,6 +39,8 @@ export interface Flow {
 
 interface Tracking {
   readonly flow: Flow;
+  /** Whether the client has the lower address and port. */
+  readonly ascending: boolean;
   readonly next: [number | undefined, number | undefined];
   readonly holes: [number, number];
   synAt: number;
@@ -68,25 +70,19 @@ export class FlowTable {
     const { protocol } = frame;
     if ((protocol !== 6 && protocol !== 17 && protocol !== 132) || frame.transport < 0) return;
     if (frame.transport + 8 > frame.end) return;
-    const { key, reverse } = keysOf(frame);
-    let side: 0 | 1 = 0;
-    let tracking = this.#flows.get(key);
-    if (tracking === undefined) {
-      tracking = this.#flows.get(reverse);
-      if (tracking === undefined) tracking = this.#begin(frame, key, time);
-      else side = 1;
-    }
+    const { key, ascending } = keyOf(frame);
+    const tracking = this.#flows.get(key) ?? this.#begin(frame, { key, ascending, time });
+    const side = tracking.ascending === ascending ? 0 : 1;
     const { flow } = tracking;
     const sender = side === 0 ? flow.client : flow.server;
     flow.lastSeconds = time;
     sender.packets++;
     sender.octets += wireLength;
     if (protocol === 6 && frame.transport + 20 <= frame.end) segment(tracking, { frame, side, time });
-    if (protocol === 17 && (frame.sourcePort === 53 || frame.destinationPort === 53))
-      this.dns.add(frame, side === 0 ? key : reverse, time);
+    if (protocol === 17 && (frame.sourcePort === 53 || frame.destinationPort === 53)) this.dns.add(frame, key, time);
   }
 
-  #begin(frame: Frame, key: string, time: number): Tracking {
+  #begin(frame: Frame, { key, ascending, time }: FlowKey & { readonly time: number }): Tracking {
     if (this.#flows.size >= mostFlows) {
       const [oldest] = this.#flows.keys();
       if (oldest !== undefined) this.#flows.delete(oldest);
@@ -101,7 +97,14 @@ export class FlowTable {
       serverRttSeconds: undefined,
       clientRttSeconds: undefined,
     };
-    const tracking: Tracking = { flow, next: [undefined, undefined], holes: [0, 0], synAt: -1, synAckAt: -1 };
+    const tracking: Tracking = {
+      flow,
+      ascending,
+      next: [undefined, undefined],
+      holes: [0, 0],
+      synAt: -1,
+      synAckAt: -1,
+    };
     this.#flows.set(key, tracking);
     return tracking;
   }
@@ -122,15 +125,43 @@ function newSide(address: string, port: number): FlowSide {
   };
 }
 
-function keysOf({ data, version, ip, transport, protocol }: Frame): { readonly key: string; readonly reverse: string } {
-  const size = version === 4 ? 4 : 16;
-  const addresses = ip + (version === 4 ? 12 : 8);
-  const from = data.toString('latin1', addresses, addresses + size) + data.toString('latin1', transport, transport + 2);
-  const to =
-    data.toString('latin1', addresses + size, addresses + size * 2) +
-    data.toString('latin1', transport + 2, transport + 4);
-  const kind = String.fromCharCode(protocol);
-  return { key: kind + from + to, reverse: kind + to + from };
+interface FlowKey {
+  /** The same for both directions. */
+  readonly key: string;
+  /** The sender has the lower address and port. */
+  readonly ascending: boolean;
+}
+
+function keyOf({ data, version, ip, transport, protocol }: Frame): FlowKey {
+  if (version === 6) return key6(data, { addresses: ip + 8, ports: transport, protocol });
+  // Every packet comes by here: numbers, and one short string.
+  const at = ip + 12;
+  const a = pair(data, at);
+  const b = pair(data, at + 2);
+  const c = pair(data, at + 4);
+  const d = pair(data, at + 6);
+  const from = pair(data, transport);
+  const to = pair(data, transport + 2);
+  const order = a - c || b - d || from - to;
+  const ascending = order <= 0;
+  const key = ascending
+    ? String.fromCharCode(protocol, a, b, from, c, d, to)
+    : String.fromCharCode(protocol, c, d, to, a, b, from);
+  return { key, ascending };
+}
+
+function pair(data: Buffer, at: number): number {
+  return ((data[at] as number) << 8) | (data[at + 1] as number);
+}
+
+function key6(
+  data: Buffer,
+  { addresses, ports, protocol }: { readonly addresses: number; readonly ports: number; readonly protocol: number },
+): FlowKey {
+  const from = data.toString('latin1', addresses, addresses + 16) + data.toString('latin1', ports, ports + 2);
+  const to = data.toString('latin1', addresses + 16, addresses + 32) + data.toString('latin1', ports + 2, ports + 4);
+  const ascending = from <= to;
+  return { key: String.fromCharCode(protocol) + (ascending ? from + to : to + from), ascending };
 }
 
 interface Seen {
