@@ -37,7 +37,7 @@ export function printIp(p: Printing, at: number, length: number): void {
     return;
   }
   const isCut = at + headerLength > p.end;
-  if (isCut && p.options.verbosity === 0) {
+  if (isCut && p.options.verbosity === 0 && (p.u16(at + 6) & 0x1fff) === 0) {
     p.text(` [remaining caplen(${p.end - at}) < header length(${headerLength})]`);
     p.cutWhole();
   }
@@ -45,7 +45,7 @@ export function printIp(p: Printing, at: number, length: number): void {
   const fragment = p.u16(at + 6);
   const protocol = p.u8(at + 9);
   if (p.options.verbosity > 0) printHeader(p, { at, headerLength, total });
-  if (isCut) {
+  if (isCut && p.options.verbosity > 0) {
     p.ip4(at + 12);
     p.text(' > ');
     p.ip4(at + 16);
