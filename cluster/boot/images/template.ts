@@ -117,10 +117,7 @@ async function importInto(directory: string, layout: string): Promise<void> {
   const state = mkdtempSync('/run/plumb-images-');
   const socket = join(state, 'containerd.sock');
   const config = join(state, 'config.toml');
-  writeFileSync(
-    config,
-    `version = 2\nroot = "${directory}"\nstate = "${state}"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "${socket}"\n`,
-  );
+  writeFileSync(config, configuration({ directory, state, socket }));
   const child = spawn(
     'unshare',
     ['-m', '--propagation', 'private', 'containerd', '--config', config, '--log-level', 'warn'],
@@ -144,11 +141,39 @@ async function importInto(directory: string, layout: string): Promise<void> {
     const references = (await run([...ctr, 'images', 'ls', '-q'])).split('\n').filter(Boolean);
     for (const reference of references)
       await run([...ctr, 'images', 'label', reference, 'io.cri-containerd.image=managed']);
+    await collectGarbage(ctr, references);
   } finally {
     if (identity !== undefined) kill(identity, 'SIGTERM');
     await ended;
     rmSync(state, { recursive: true, force: true });
   }
+}
+
+/**
+ * Nothing is collected by itself: an image that takes the name of an older one leaves that one's snapshots to the collector, which would take
+ * them from under the layers just being unpacked on top of them.
+ */
+function configuration(paths: { readonly directory: string; readonly state: string; readonly socket: string }): string {
+  return `version = 2
+root = "${paths.directory}"
+state = "${paths.state}"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "${paths.socket}"
+[plugins."io.containerd.gc.v1.scheduler"]
+  deletion_threshold = 0
+  mutation_threshold = 0
+  startup_delay = "1h"
+`;
+}
+
+/** Removing an image synchronously is the one way to have containerd collect now. */
+async function collectGarbage(ctr: readonly string[], references: readonly string[]): Promise<void> {
+  const [some] = references;
+  if (some === undefined) return;
+  const stand = 'plumbline.local/to-be-collected:1';
+  await run([...ctr, 'images', 'tag', some, stand]);
+  await run([...ctr, 'images', 'rm', '--sync', stand], { timeoutMs: 120_000 });
 }
 
 /** Imports a layout directory by the given ctr command, without an archive on disk. */
