@@ -14,7 +14,7 @@ import {
   temporaryDirectory,
   type ControlPlane,
 } from './control-plane.ts';
-import type { Child } from './processes.ts';
+import { unlessAborted, type Child } from './processes.ts';
 import { endpointAddresses, endpointPort, type NodeOrder, type NodeReply } from './services-node.ts';
 
 export const namespace = 'default';
@@ -77,7 +77,15 @@ async function startNode(
   });
   const waiting: ((line: string) => void)[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => waiting.shift()?.(line));
-  const nextLine = (): Promise<string> => new Promise((resolve) => waiting.push(resolve));
+  // Ctrl-C reaches the child as well: an answer of one that has ended is not waited for.
+  const gone = once(child, 'exit').then((): never => {
+    throw new Error('the program in the network namespace has ended');
+  });
+  gone.catch(() => undefined);
+  const nextLine = (): Promise<string> => {
+    const line = new Promise<string>((resolve) => waiting.push(resolve));
+    return unlessAborted(Promise.race([line, gone]), bench.signal);
+  };
   const { pid = 0 } = child;
   const stop = async (): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
