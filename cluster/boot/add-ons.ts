@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 
 import { Client } from '../machinery/client.ts';
-import { apiVersionOf, resources, type Resource } from '../machinery/resources.ts';
+import { resourceOf } from '../machinery/resources.ts';
 import { ipPlan } from './ip-plan.ts';
 import { clusterPaths, projectDirectory } from './layout.ts';
 import type { ClusterState } from './state.ts';
@@ -22,7 +22,7 @@ export const manifests = [
 
 const ingressManifest = 'cluster/ingress/manifest.yaml';
 
-interface ManifestObject {
+export interface ManifestObject {
   readonly apiVersion: string;
   readonly kind: string;
   readonly metadata: { readonly name: string; readonly namespace?: string };
@@ -35,28 +35,26 @@ export async function applyManifests(state: ClusterState): Promise<string> {
   const client = Client.fromKubeconfig(clusterPaths(state.name).kubeconfig, { userAgent: 'plumb-cluster' });
   try {
     const objects = present.flatMap((path) =>
-      readManifest(readFileSync(join(projectDirectory, path), 'utf8'), path, placeholders(state)).map((object) => ({
-        path,
-        object,
-      })),
+      readManifest(readFileSync(join(projectDirectory, path), 'utf8'), path, placeholders(state)),
     );
-    const apply = ({ path, object }: (typeof objects)[number]): Promise<unknown> =>
-      client.patch(resourceOf(object, path), object.metadata.name, {
-        type: 'apply',
-        body: object,
-        fieldManager: 'plumb',
-        force: true,
-        namespace: object.metadata.namespace,
-      });
     // Workloads last: a pod whose service account is missing would be tried again only after a while.
     const rank = ({ kind, apiVersion }: ManifestObject): number =>
       kind === 'Namespace' ? 0 : apiVersion.startsWith('apps/') ? 2 : 1;
-    for (const turn of [0, 1, 2]) await Promise.all(objects.filter(({ object }) => rank(object) === turn).map(apply));
+    for (const turn of [0, 1, 2]) {
+      const now = objects.filter((object) => rank(object) === turn);
+      await Promise.all(now.map((object) => applyObject(client, object, 'plumb')));
+    }
   } finally {
     client.close();
   }
   const missing = wanted.filter((path) => !present.includes(path));
   return missing.length === 0 ? '' : `not in the project yet: ${missing.join(', ')}`;
+}
+
+/** By server-side apply; fields that others own are taken over. */
+export async function applyObject(client: Client, object: ManifestObject, fieldManager: string): Promise<void> {
+  const { name, namespace } = object.metadata;
+  await client.patch(resourceOf(object), name, { type: 'apply', body: object, fieldManager, force: true, namespace });
 }
 
 /** Objects of a YAML file with its placeholders filled in. Errors name the file and what is wrong with it. */
@@ -92,14 +90,6 @@ export function projectVersion(): string {
   const version = (content as { version?: unknown }).version;
   if (typeof version !== 'string') throw new Error('package.json has no version');
   return version;
-}
-
-function resourceOf(object: ManifestObject, path: string): Resource {
-  const found = Object.values(resources).find(
-    (resource) => resource.kind === object.kind && apiVersionOf(resource) === object.apiVersion,
-  );
-  if (found === undefined) throw new Error(`${path}: no built-in resource is a ${object.kind} in ${object.apiVersion}`);
-  return found;
 }
 
 function isManifestObject(value: unknown): value is ManifestObject {

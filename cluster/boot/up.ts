@@ -117,33 +117,14 @@ function plan(request: UpRequest, prefix: string): ClusterState {
     { length: request.workers },
     (_, index) => `${request.name}-worker${index === 0 ? '' : index + 1}`,
   );
-  const {
-    workers: count,
-    kubernetesVersion,
-    etcdEndpoints,
-    etcdMembers,
-    proxyMode,
-    network,
-    ipFamily,
-    ingress,
-  } = request;
-  const loadBalancerRange = request.loadBalancerRange || defaultLoadBalancerRange(prefix, ipFamily);
+  const { name: _name, lan: _lan, wait: _wait, ...options } = request;
+  const loadBalancerRange = options.loadBalancerRange || defaultLoadBalancerRange(prefix, options.ipFamily);
   return {
     format: 1,
     name: request.name,
     createdAt: new Date().toISOString(),
     prefix,
-    options: {
-      workers: count,
-      kubernetesVersion,
-      etcdEndpoints,
-      etcdMembers,
-      proxyMode,
-      network,
-      ipFamily,
-      loadBalancerRange,
-      ingress,
-    },
+    options: { ...options, loadBalancerRange },
     nodes: [`${request.name}-control-plane`, ...workers].map(node),
     ready: false,
   };

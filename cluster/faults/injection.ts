@@ -5,14 +5,13 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { readManifest } from '../boot/add-ons.ts';
+import { applyObject, readManifest } from '../boot/add-ons.ts';
 import { clusterPaths, projectDirectory } from '../boot/layout.ts';
 import type { ClusterState } from '../boot/state.ts';
 import { Client } from '../machinery/client.ts';
-import { apiVersionOf, resources } from '../machinery/resources.ts';
 import { until } from '../machines/until.ts';
 import { readFaults, type Diagnosis, type Fault } from './fault.ts';
-import { performStep, rolledOut, undo, type Stored, type Undo } from './perform.ts';
+import { performStep, rolledOut, undo, type Undo } from './perform.ts';
 import { fillIn, readWorld, workloadNamespace, type World } from './world.ts';
 
 export interface Injected {
@@ -124,20 +123,7 @@ async function healWith(client: Client, id: string, state: ClusterState): Promis
 async function applyWorkload(state: ClusterState, client: Client): Promise<void> {
   const path = join(faultsDirectory, 'workload.yaml');
   const manifest = fillIn(readFileSync(path, 'utf8'), await readWorld(state, client));
-  for (const object of readManifest(manifest, path) as Stored[]) {
-    const resource = Object.values(resources).find(
-      (candidate) => candidate.kind === object.kind && apiVersionOf(candidate) === object.apiVersion,
-    );
-    if (resource === undefined) throw new Error(`${path}: no built-in resource is a ${object.kind}`);
-    const { name, namespace } = object.metadata;
-    await client.patch(resource, name, {
-      type: 'apply',
-      body: object,
-      fieldManager: 'plumb-faults',
-      force: true,
-      namespace,
-    });
-  }
+  for (const object of readManifest(manifest, path)) await applyObject(client, object, 'plumb-faults');
   await workloadAvailable(client);
 }
 

@@ -2,11 +2,11 @@
 // Does the steps of a fault, and undoes them. Each step answers with what undoes it, as data that another process can carry out later;
 // it is written down before the step is done, so that nothing stays broken when this process is ended in between.
 
-import { readManifest } from '../boot/add-ons.ts';
+import { readManifest, type ManifestObject } from '../boot/add-ons.ts';
 import type { ClusterState, NodeState } from '../boot/state.ts';
 import type { Client } from '../machinery/client.ts';
 import { isNotFound } from '../machinery/client.ts';
-import { apiVersionOf, resources, type Resource } from '../machinery/resources.ts';
+import { apiVersionOf, resourceOf, resources, type Resource } from '../machinery/resources.ts';
 import { run } from '../machines/command.ts';
 import { enterNode } from '../machines/enter.ts';
 import { until } from '../machines/until.ts';
@@ -18,14 +18,8 @@ export type Undo =
   | { readonly where: string; readonly script: string; readonly world: World }
   | { readonly where: string; readonly component: string; readonly command: 'up' | 'cont' }
   | { readonly where: string; readonly pidFile: string }
-  | { readonly restore: Stored }
-  | { readonly remove: Stored };
-
-export interface Stored {
-  readonly apiVersion: string;
-  readonly kind: string;
-  readonly metadata: { readonly name: string; readonly namespace?: string };
-}
+  | { readonly restore: ManifestObject }
+  | { readonly remove: ManifestObject };
 
 export interface Site {
   readonly state: ClusterState;
@@ -60,19 +54,19 @@ host_link_of() {
 /** Resolves to the world after the step: pods have other names when objects have changed. */
 export async function performStep(step: Step, site: Site, { faultId, world }: StepContext): Promise<World> {
   if ('create' in step) {
-    for (const object of readManifest(fillIn(step.create, world), faultId) as Stored[]) {
+    for (const object of readManifest(fillIn(step.create, world), faultId)) {
       site.remember({ remove: named(object) });
-      await site.client.create(resourceFor(object), object);
+      await site.client.create(resourceOf(object), object);
     }
   } else if ('patch' in step) {
     const { resource, name, namespace } = parseReference(fillIn(step.patch, world));
-    const before = await site.client.get<Stored>(resource, name, namespace);
+    const before = await site.client.get<ManifestObject>(resource, name, namespace);
     site.remember({ restore: { ...before, apiVersion: apiVersionOf(resource), kind: resource.kind } });
     const body: unknown = JSON.parse(fillIn(JSON.stringify(step.with), world));
     await site.client.patch(resource, name, { type: 'strategic', body, namespace });
   } else if ('delete' in step) {
     const { resource, name, namespace } = parseReference(fillIn(step.delete, world));
-    const before = await site.client.get<Stored>(resource, name, namespace);
+    const before = await site.client.get<ManifestObject>(resource, name, namespace);
     site.remember({ restore: { ...before, apiVersion: apiVersionOf(resource), kind: resource.kind } });
     await site.client.delete(resource, name, { namespace });
   } else if ('rolledOut' in step) {
@@ -92,7 +86,7 @@ export async function undo(one: Undo, site: Pick<Site, 'state' | 'client'>): Pro
     await inPlace(one.where, script, { ...site, world: {} });
   } else if ('remove' in one) {
     await site.client
-      .delete(resourceFor(one.remove), one.remove.metadata.name, { namespace: one.remove.metadata.namespace })
+      .delete(resourceOf(one.remove), one.remove.metadata.name, { namespace: one.remove.metadata.namespace })
       .catch(unlessNotFound);
   } else await restore(site.client, one.restore);
 }
@@ -212,28 +206,20 @@ export function parseReference(text: string): { resource: Resource; name: string
     : { resource, name: second, namespace: first };
 }
 
-function resourceFor({ apiVersion, kind }: Stored): Resource {
-  const found = Object.values(resources).find(
-    (resource) => resource.kind === kind && apiVersionOf(resource) === apiVersion,
-  );
-  if (found === undefined) throw new Error(`no built-in resource is a ${kind} in ${apiVersion}`);
-  return found;
-}
-
-function named({ apiVersion, kind, metadata: { name, namespace } }: Stored): Stored {
+function named({ apiVersion, kind, metadata: { name, namespace } }: ManifestObject): ManifestObject {
   return { apiVersion, kind, metadata: { name, ...(namespace === undefined ? {} : { namespace }) } };
 }
 
 /** Puts back everything but metadata and status; creates the object anew if it is gone. */
-async function restore(client: Client, stored: Stored): Promise<void> {
-  const resource = resourceFor(stored);
-  const { metadata, status: _status, ...content } = stored as Stored & { status?: unknown };
+async function restore(client: Client, stored: ManifestObject): Promise<void> {
+  const resource = resourceOf(stored);
+  const { metadata, status: _status, ...content } = stored as ManifestObject & { status?: unknown };
   try {
-    const now = await client.get<Stored>(resource, metadata.name, metadata.namespace);
+    const now = await client.get<ManifestObject>(resource, metadata.name, metadata.namespace);
     await client.update(resource, { ...content, metadata: now.metadata });
   } catch (error) {
     unlessNotFound(error);
-    const { name, namespace, labels, annotations } = metadata as Stored['metadata'] & {
+    const { name, namespace, labels, annotations } = metadata as ManifestObject['metadata'] & {
       labels?: object;
       annotations?: object;
     };

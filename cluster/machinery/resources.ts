@@ -128,6 +128,15 @@ export function apiVersionOf(resource: Resource): string {
   return resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;
 }
 
+/** The built-in resource of an object, by what the object says of itself. Errors: no built-in resource is of that kind. */
+export function resourceOf({ apiVersion, kind }: { readonly apiVersion: string; readonly kind: string }): Resource {
+  const found = Object.values(resources).find(
+    (resource) => resource.kind === kind && apiVersionOf(resource) === apiVersion,
+  );
+  if (found === undefined) throw new Error(`no built-in resource is a ${kind} in ${apiVersion}`);
+  return found;
+}
+
 /** Path of a resource's collection, of one object, or of one object's subresource. */
 export function resourcePath(
   resource: Resource,
