@@ -2,9 +2,8 @@
 /** Objects of a live cluster, for `plumb policy`. Only reads. */
 import { Problem } from '../problem.ts';
 import { readableMessage } from '../execute/failure.ts';
-import { embeddedKubeconfig } from '../target/embedded-cluster.ts';
+import { findTarget, type TargetFlags } from '../target/existing-target.ts';
 import { createKubeClients } from '../target/kube-clients.ts';
-import { kubeconfigSource, loadTarget, type Target } from '../target/kubeconfig.ts';
 import { reachRemedy } from '../target/preflight.ts';
 import { isRecord, toDocuments, type SourceDocument } from './policy-documents.ts';
 
@@ -19,11 +18,14 @@ const lists = [
 /** Not every cluster has it. */
 const clusterPolicies = '/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies';
 
-export async function documentsOfCluster(flags: {
-  readonly kubeconfig?: string | undefined;
-  readonly context?: string | undefined;
-}): Promise<SourceDocument[]> {
-  const target = await existingTarget(flags);
+export async function documentsOfCluster(flags: TargetFlags): Promise<SourceDocument[]> {
+  const target = await findTarget(flags);
+  if (target === undefined) {
+    throw new Problem(
+      'there is nothing to read policies from: no -f, no kubeconfig, and the embedded cluster does not run',
+      'Name a file or directory with -f PATH, or a cluster with --kubeconfig FILE.',
+    );
+  }
   const kube = createKubeClients(target.config);
   const list = async (path: string): Promise<SourceDocument[]> => {
     const response = await kube.request({ path });
@@ -45,15 +47,4 @@ export async function documentsOfCluster(flags: {
     const message = `${target.server}: ${readableMessage(error)}`;
     throw new Problem(message, reachRemedy(error, target.server), { cause: error });
   }
-}
-
-async function existingTarget({ kubeconfig, context }: Parameters<typeof documentsOfCluster>[0]): Promise<Target> {
-  const source = kubeconfigSource(kubeconfig, process.env);
-  if (source.kind === 'files') return loadTarget(source.paths, { origin: source.origin, context });
-  const path = await embeddedKubeconfig('plumb');
-  if (path !== undefined) return loadTarget([path], { origin: 'the embedded cluster', context, embedded: true });
-  throw new Problem(
-    'there is nothing to read policies from: no -f, no kubeconfig, and the embedded cluster does not run',
-    'Name a file or directory with -f PATH, or a cluster with --kubeconfig FILE.',
-  );
 }
