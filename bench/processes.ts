@@ -119,6 +119,8 @@ export function processesMatching(pattern: RegExp): number[] {
 
 /** The promise's outcome, or a rejection as soon as the signal aborts. */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  // Where nobody waits for it any more, its failure is nobody's.
+  promise.catch(() => undefined);
   signal.throwIfAborted();
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const onAbort = (): void => reject(signal.reason);
