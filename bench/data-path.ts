@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { joinNodeGroup } from '../cluster/machines/enter.ts';
 import { ApiClient, endpointOf } from './api-client.ts';
 import { ours, type Bench, type Benchmark } from './benchmark.ts';
 import { clusterDown, clusterName, kubeconfigPath } from './cluster.ts';
@@ -21,6 +22,12 @@ const port = 5201;
 const bare = 'bare veth';
 const namespace = '/api/v1/namespaces/default';
 
+type Role = 'client' | 'server';
+
+function nodeOf(cluster: string, role: Role): string {
+  return `${cluster}-${role === 'client' ? 'control-plane' : 'worker'}`;
+}
+
 export const dataPath: Benchmark = {
   name: 'data-path',
   about: 'round trip and throughput pod to pod and pod to Service, on each --network, beside a bare veth',
@@ -28,10 +35,6 @@ export const dataPath: Benchmark = {
     const { quick, runs } = bench.options;
     const rounds = runs ?? (quick ? 3 : 10);
     const seconds = quick ? 0.5 : 1;
-    bench.note(
-      'only for a quiet machine: nodes are control groups of their own, which share out a busy one unlike the bare veth',
-    );
-    const veth = await openVeth(bench);
     for (const network of chosenNetworks()) {
       const name = clusterName();
       bench.log(`bringing cluster ${name} up with --network ${network}`);
@@ -42,7 +45,7 @@ export const dataPath: Benchmark = {
         (error: unknown) => (error instanceof Error ? error.message : String(error)),
       );
       bench.signal.throwIfAborted();
-      if (failure === undefined) await measure(bench, { name, network, veth, rounds, seconds });
+      if (failure === undefined) await measure(bench, { name, network, rounds, seconds });
       else bench.note(`${network} was left out: ${failure.trim().split('\n').at(-1) ?? ''}`);
       await clusterDown(name);
     }
@@ -63,13 +66,13 @@ type Path = (seconds: number) => Promise<PathFigures>;
 interface Place {
   readonly name: string;
   readonly network: string;
-  readonly veth: Path;
   readonly rounds: number;
   readonly seconds: number;
 }
 
-async function measure(bench: Bench, { name, network, veth, rounds, seconds }: Place): Promise<void> {
+async function measure(bench: Bench, { name, network, rounds, seconds }: Place): Promise<void> {
   const { pod, service } = await openPods(bench, name);
+  const veth = await openVeth(bench, name);
   const paths: readonly (readonly [string, Path])[] = [
     ['pod', pod],
     ['Service', service],
@@ -98,8 +101,11 @@ async function measure(bench: Bench, { name, network, veth, rounds, seconds }: P
   }
 }
 
-/** Two namespaces of this host with a veth between them, and a server in one of them. */
-async function openVeth(bench: Bench): Promise<Path> {
+/**
+ * Two namespaces of this host with a veth between them, and a server in one of them. Each end computes in the control group of the
+ * node whose pod it is compared with: groups share out a busy processor, so that another one would be another machine.
+ */
+async function openVeth(bench: Bench, cluster: string): Promise<Path> {
   const hold = async (): Promise<number> => {
     const child = spawn('unshare', ['-n', 'sh', '-c', 'echo ready; exec sleep infinity'], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -108,45 +114,42 @@ async function openVeth(bench: Bench): Promise<Path> {
     await once(child.stdout, 'data');
     return child.pid ?? 0;
   };
-  const [near, far] = [await hold(), await hold()];
-  const inside = (pid: number, ...command: string[]): string[] => ['nsenter', '-t', String(pid), '-n', ...command];
-  await runChild(
-    bench,
-    inside(near, 'ip', 'link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v0', 'netns', String(far)),
-  );
-  for (const [pid, address] of [
-    [near, '192.0.2.1/24'],
-    [far, '192.0.2.2/24'],
-  ] as const) {
-    await runChild(bench, inside(pid, 'ip', 'address', 'add', address, 'dev', 'v0'));
-    await runChild(bench, inside(pid, 'ip', 'link', 'set', 'v0', 'up'));
+  const ends = {
+    client: { pid: await hold(), address: '192.0.2.1' },
+    server: { pid: await hold(), address: '192.0.2.2' },
+  };
+  const inside = (role: Role, ...command: string[]): string[] =>
+    joinNodeGroup({ cluster, name: nodeOf(cluster, role) }, [
+      'nsenter',
+      '-t',
+      String(ends[role].pid),
+      '-n',
+      ...command,
+    ]);
+  const peer = ['peer', 'name', 'v0', 'netns', String(ends.server.pid)];
+  await runChild(bench, inside('client', 'ip', 'link', 'add', 'v0', 'type', 'veth', ...peer));
+  for (const role of ['client', 'server'] as const) {
+    await runChild(bench, inside(role, 'ip', 'address', 'add', `${ends[role].address}/24`, 'dev', 'v0'));
+    await runChild(bench, inside(role, 'ip', 'link', 'set', 'v0', 'up'));
   }
-  await startChild(bench, inside(far, process.execPath, program, 'server', String(port)));
-  return async (seconds) =>
-    parse(
-      await runChild(
-        bench,
-        inside(near, process.execPath, program, 'client', '192.0.2.2', String(port), String(seconds)),
-      ),
-    );
+  await startChild(bench, inside('server', process.execPath, program, 'server', String(port)));
+  const client = [process.execPath, program, 'client', ends.server.address, String(port)];
+  return async (seconds) => parse(await runChild(bench, inside('client', ...client, String(seconds))));
 }
 
 /** A pod on each of the two nodes, a server in one of them and a Service before it. */
 async function openPods(bench: Bench, name: string): Promise<{ pod: Path; service: Path }> {
   const client = new ApiClient(endpointOf(kubeconfigPath(name)));
   bench.onCleanup(() => client.close());
-  const ends = [
-    { role: 'client', node: `${name}-control-plane`, marker: '86397' },
-    { role: 'server', node: `${name}-worker`, marker: '86398' },
-  ] as const;
-  for (const { role, node, marker } of ends) {
+  const markers = { client: '86397', server: '86398' };
+  for (const role of ['client', 'server'] as const) {
     await client.json('POST', `${namespace}/pods`, {
       metadata: { name: role, labels: { role } },
       spec: {
-        nodeName: node,
+        nodeName: nodeOf(name, role),
         tolerations: [{ operator: 'Exists' }],
         terminationGracePeriodSeconds: 0,
-        containers: [{ name: 'idle', image: await probeImage(client), command: ['busybox', 'sleep', marker] }],
+        containers: [{ name: 'idle', image: await probeImage(client), command: ['busybox', 'sleep', markers[role]] }],
       },
     });
   }
@@ -154,17 +157,17 @@ async function openPods(bench: Bench, name: string): Promise<{ pod: Path; servic
   const { spec } = await client.json<{ spec: { clusterIP: string } }>('POST', `${namespace}/services`, service);
   const address = await readyAddress(bench, client, 'server');
   await readyAddress(bench, client, 'client');
-  const inPod = (end: (typeof ends)[number], ...args: string[]): string[] => {
+  const inPod = (role: Role, ...args: string[]): string[] => {
     // The pod's namespace is that of its process, which the node sees by its command line.
-    const enter = `exec nsenter -t "$(pgrep -xf 'busybox sleep ${end.marker}')" -n "$@"`;
+    const enter = `exec nsenter -t "$(pgrep -xf 'busybox sleep ${markers[role]}')" -n "$@"`;
     const command = [process.execPath, program, ...args];
-    return [...clusterProgram, 'exec', '--name', name, end.node, '--', 'sh', '-c', enter, 'sh', ...command];
+    return [...clusterProgram, 'exec', '--name', name, nodeOf(name, role), '--', 'sh', '-c', enter, 'sh', ...command];
   };
-  await startChild(bench, inPod(ends[1], 'server', String(port)));
+  await startChild(bench, inPod('server', 'server', String(port)));
   const to =
     (host: string): Path =>
     async (seconds) =>
-      parse(await runChild(bench, inPod(ends[0], 'client', host, String(port), String(seconds))));
+      parse(await runChild(bench, inPod('client', 'client', host, String(port), String(seconds))));
   const paths = { pod: to(address), service: to(spec.clusterIP) };
   await untilServed(bench, paths.service);
   return paths;

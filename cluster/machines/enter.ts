@@ -13,8 +13,13 @@ export interface NodePlace {
 
 /** The argument vector that runs `command` inside the node, to be spawned by the caller with the streams it wants. */
 export function enterNode(node: NodePlace, command: readonly string[]): string[] {
+  return joinNodeGroup(node, ['nsenter', '-t', String(node.init.pid), '-a', ...command]);
+}
+
+/** The argument vector that runs `command` in the node's control group, and in the namespaces of the caller. */
+export function joinNodeGroup(node: Pick<NodePlace, 'cluster' | 'name'>, command: readonly string[]): string[] {
   const files = cgroupFiles(hostCgroups(), { cluster: node.cluster, member: node.name });
   const script =
-    'pid=$1; count=$2; shift 2; while [ $count -gt 0 ]; do echo $$ > "$1"; shift; count=$((count-1)); done; exec nsenter -t $pid -a "$@"';
-  return ['sh', '-ec', script, 'plumb-exec', String(node.init.pid), String(files.length), ...files, ...command];
+    'count=$1; shift; while [ $count -gt 0 ]; do echo $$ > "$1"; shift; count=$((count-1)); done; exec "$@"';
+  return ['sh', '-ec', script, 'plumb-exec', String(files.length), ...files, ...command];
 }
