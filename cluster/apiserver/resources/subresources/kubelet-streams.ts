@@ -176,7 +176,11 @@ export function chooseContainer(pod: Pod, asked: string): string {
   );
 }
 
-function streamQuery(kind: StreamKind, query: URLSearchParams): URLSearchParams {
+/**
+ * What the kubelet is asked for an exec or attach. Clients may ask for a terminal and for stderr at once; the kubelet then gives both in one stream.
+ * Throws a 400 when no stream, or for exec no command, is asked for.
+ */
+export function streamQuery(kind: StreamKind, query: URLSearchParams): URLSearchParams {
   const parameters = new URLSearchParams();
   const on = (name: string): boolean => ['true', '1', 't'].includes(query.get(name) ?? '');
   for (const [name, kubeletName] of Object.entries(streamParameters)) {
@@ -189,9 +193,6 @@ function streamQuery(kind: StreamKind, query: URLSearchParams): URLSearchParams 
   }
   if (!on('stdin') && !on('stdout') && !on('stderr')) {
     throw badRequest('you must specify at least one of stdin, stdout, stderr');
-  }
-  if (on('tty') && on('stderr')) {
-    throw badRequest('tty and stderr cannot both be true');
   }
   if (kind === 'exec' && query.getAll('command').length === 0) {
     throw badRequest('you must specify at least one command for the container');
