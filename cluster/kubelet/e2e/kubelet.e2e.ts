@@ -377,7 +377,15 @@ describe('the kubelet on a node', function () {
     await leavesNoTrace(pod);
   });
 
-  it('kills a container that wants too much memory, and a pod that runs too long', async () => {
+  it('kills a container that wants too much memory, and a pod that takes too long or too much of the disk', async () => {
+    await run('greedy', {
+      containers: [
+        shell(`dd if=/dev/zero of=/scratch/file bs=1M count=2; ${untilTerm}`, {
+          volumeMounts: [{ name: 'scratch', mountPath: '/scratch' }],
+        }),
+      ],
+      volumes: [{ name: 'scratch', emptyDir: { sizeLimit: '1Mi' } }],
+    });
     await run('hungry', {
       restartPolicy: 'Never',
       containers: [shell('tail /dev/zero', { resources: { limits: { memory: '16Mi' } } })],
@@ -388,7 +396,11 @@ describe('the kubelet on a node', function () {
       reason: 'OOMKilled',
     });
     expect((await phase('late', 'Failed')).status).to.include({ reason: 'DeadlineExceeded' });
-    await Promise.all([remove('hungry', 0), remove('late', 0)]);
+    expect((await phase('greedy', 'Failed')).status).to.include({
+      reason: 'Evicted',
+      message: 'Usage of EmptyDir volume "scratch" exceeds the limit "1Mi". ',
+    });
+    await Promise.all([remove('hungry', 0), remove('late', 0), remove('greedy', 0)]);
   });
 
   it('refuses what does not fit, with the reason', async () => {

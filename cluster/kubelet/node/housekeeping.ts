@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keeps a node fit for use, at leisurely intervals: evicts under memory and disk pressure, rotates container logs, removes unused images
-// when the disk fills up, and cleans up after pods that vanished.
+// What keeps a node fit for use, at leisurely intervals: evicts under memory and disk pressure and for broken limits of local storage, rotates
+// container logs, removes unused images when the disk fills up, and cleans up after pods that vanished.
 import { existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync, statfsSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -14,8 +14,11 @@ import type { ImageManager } from '../images/image-manager.ts';
 import { isStatic, qosClassOf, specOf } from '../pods/pod-facts.ts';
 import type { PodManager } from '../pods/pod-manager.ts';
 import { logDirectory } from '../pods/start-sandbox.ts';
+import { emptyDirs } from '../volumes/volume-manager.ts';
+import { diskUsage } from './disk-usage.ts';
 import { crossed, rankForMemory } from './eviction.ts';
 import type { EvictionCandidate, Signals } from './eviction.ts';
+import { brokenStorageLimit, hasStorageLimit } from './local-storage.ts';
 
 export interface HousekeepingOptions {
   readonly runtime: Runtime;
@@ -58,6 +61,7 @@ export class Housekeeping {
     while (!signal.aborted) {
       for (const [what, task] of [
         ['evict', () => this.#evict()],
+        ['hold pods to their local storage', () => this.#limitStorage()],
         ['rotate logs', () => this.#rotateLogs()],
         ['collect images', () => this.#collectImages()],
         ['share the cpu', async () => this.#shareCpu()],
@@ -124,6 +128,31 @@ export class Housekeeping {
         { phase: 'Failed', reason: 'Evicted', message },
         { graceSeconds: 0, disruption: { reason: 'TerminationByKubelet', message } },
       );
+  }
+
+  /** Ends pods that use more of the node's disk than they are allowed to. */
+  async #limitStorage(): Promise<void> {
+    const { manager, runtime, rootDir, config } = this.#options;
+    const workers = [...manager.workers()].filter(
+      (worker) => worker.admitted && worker.holdsResources && hasStorageLimit(worker.pod),
+    );
+    if (workers.length === 0) return;
+    const stats = await runtime.listContainerStats();
+    for (const worker of workers) {
+      const { pod, identity } = worker;
+      const logs = await diskUsage(logDirectory(config, pod));
+      const volumes = await diskUsage(join(rootDir, 'pods', identity.uid, emptyDirs));
+      const layers = stats
+        .filter((one) => one.attributes?.labels['io.kubernetes.pod.uid'] === identity.uid)
+        .map((one): [string, number] => [
+          one.attributes?.metadata?.name ?? '',
+          one.writableLayer?.usedBytes?.value ?? 0,
+        ]);
+      const message = brokenStorageLimit(pod, { layers: new Map(layers), logs, volumes });
+      if (message === undefined) continue;
+      log.warn('evicting pod', { pod: identity.uid, message });
+      worker.evict({ phase: 'Failed', reason: 'Evicted', message }, { graceSeconds: 1 });
+    }
   }
 
   #candidates(): EvictionCandidate[] {

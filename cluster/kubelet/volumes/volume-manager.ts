@@ -47,6 +47,9 @@ export interface VolumeManagerOptions {
   readonly csi: CsiVolumes;
 }
 
+/** Where in a pod's folder its emptyDir volumes are, one folder each. */
+export const emptyDirs = 'volumes/kubernetes.io~empty-dir';
+
 export class VolumeManager {
   readonly #options: VolumeManagerOptions;
 
@@ -138,7 +141,7 @@ export class VolumeManager {
   }
 
   async #emptyDir(pod: Pod, volume: Volume): Promise<string> {
-    const path = join(this.podFolder(identityOf(pod).uid), 'volumes/kubernetes.io~empty-dir', volume.name);
+    const path = join(this.podFolder(identityOf(pod).uid), emptyDirs, volume.name);
     const fresh = !existsSync(path);
     mkdirSync(path, { recursive: true, mode: 0o750 });
     if (volume.emptyDir?.medium === 'Memory' && !mountPoints().has(path)) {
