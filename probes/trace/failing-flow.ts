@@ -3,7 +3,7 @@
 import type { SeenPacket } from '../capture/capture.ts';
 import type { Attach, MadeAttempt, ProbePod } from '../agent/prober.ts';
 import type { NodeAccess } from '../node-session/node-access.ts';
-import { pcapng } from '../pcap-parser/capture-writer.ts';
+import { packetFile } from '../capture/packet-file.ts';
 import type { TraceProtocol } from './observations.ts';
 import type { TraceRecord } from './record.ts';
 
@@ -52,7 +52,7 @@ export async function recordFailingFlow(input: FailingFlowInput): Promise<void> 
     content: JSON.stringify({ from: from.description, node: from.node, request, result }, undefined, 2),
     summary: `The attempt: ${from.description} to ${target} ended "${result.outcome}"`,
   });
-  const packets = packetFile();
+  const packets = evidencePackets();
   let explanation = `${from.description} tried ${target}, which ended "${result.outcome}" (${result.error ?? 'no error text'}).`;
   try {
     const traced = await input.trace({
@@ -111,39 +111,21 @@ function failedAttempt({ error, made }: FailingFlowInput): MadeAttempt | undefin
   return named ?? made.findLast(({ result }) => result.outcome !== 'allowed') ?? made.at(-1);
 }
 
-function packetFile(): {
+/** The first packets, as many as evidence is worth. */
+function evidencePackets(): {
   readonly add: (seen: SeenPacket) => void;
   readonly count: () => number;
   readonly content: () => Buffer;
 } {
-  const blocks: Buffer[] = [pcapng.section()];
-  const interfaces = new Map<string, number>();
+  const blocks: Uint8Array[] = [];
+  const write = packetFile({ write: (octets) => void blocks.push(octets) });
   let octets = 0;
   let count = 0;
   return {
-    add: ({ captured, number, turn }) => {
-      const { point, linkType, frame, wireLength, wholeSeconds, nanoseconds } = captured;
+    add: (seen) => {
       if (octets > packetOctetsMost) return;
-      const key = `${point.name} ${linkType}`;
-      let interfaceIndex = interfaces.get(key);
-      if (interfaceIndex === undefined) {
-        interfaceIndex = interfaces.size;
-        interfaces.set(key, interfaceIndex);
-        blocks.push(pcapng.interface({ linkType, name: point.name }));
-      }
-      const comment = `packet ${number}, place ${turn}`;
-      blocks.push(
-        pcapng.packet({
-          interfaceIndex,
-          seconds: wholeSeconds,
-          nanoseconds,
-          frame,
-          wireLength,
-          comment,
-          packetId: number,
-        }),
-      );
-      octets += frame.length;
+      write(seen);
+      octets += seen.captured.frame.length;
       count++;
     },
     count: () => count,

@@ -4,17 +4,14 @@ import { FilterError } from '../../probes/pcap-parser/filter/tokens.ts';
 import { compileFilter } from '../../probes/pcap-parser/filter/filter.ts';
 import { startCapture, type CaptureSummary, type SeenPacket } from '../../probes/capture/capture.ts';
 import { pointsOfNode, pointsOfPod, type CapturePoint, type PodOnNode } from '../../probes/capture/capture-points.ts';
-import { readableMessage } from '../execute/failure.ts';
 import { Problem } from '../problem.ts';
-import { existingTarget } from '../target/existing-target.ts';
-import { createKubeClients } from '../target/kube-clients.ts';
 import { addressesOfNode, namesByAddress, readNetworkObjects, type NetworkObjects } from '../target/network-objects.ts';
-import { openNodeAccess, type OwnNodeAccess } from '../target/node-access.ts';
-import { reachRemedy } from '../target/preflight.ts';
+import type { OwnNodeAccess } from '../target/node-access.ts';
 import { captureFile, livePrint, type CaptureOutput } from './capture-output.ts';
 import { resolveTargets, type CaptureTargets } from './capture-targets.ts';
 import type { CaptureFlags } from './capture.ts';
 import { exitCodeOf } from './exit-code.ts';
+import { onExistingCluster } from './on-existing-cluster.ts';
 
 /** Time for starting and ending, beyond what the capture itself lasts. */
 const lifeMarginSeconds = 120;
@@ -27,52 +24,16 @@ export async function captureOnCluster(
   version: string,
 ): Promise<number> {
   checkFilter(flags.filter);
-  const target = await existingTarget(flags, 'to capture in');
-  const kube = createKubeClients(target.config);
-  const stop = stopOnSignals();
-  let access: OwnNodeAccess | undefined;
-  try {
+  return await onExistingCluster('capture', { flags, version }, async (on) => {
+    const { kube, namespace, server, signal } = on;
     const objects = await readNetworkObjects(kube);
-    const namespace = flags.namespace ?? target.config.getContextObject(target.context)?.namespace ?? 'default';
     const targets = await resolveTargets(kube, named, { flags, objects, namespace });
-    access = await openNodeAccess({
-      kube,
-      purpose: 'capture',
-      image: flags.image ?? `plumbline.local/probe:${version}`,
-      lifeSeconds: Math.ceil(flags.duration) + lifeMarginSeconds,
-      signal: stop.signal,
-    });
+    const access = await on.openAccess(Math.ceil(flags.duration) + lifeMarginSeconds);
     const points = await findPoints(access, targets, objects);
-    const summary = await capture({ access, points, targets, objects, flags, server: target.server, stop });
+    const summary = await capture({ access, points, targets, objects, flags, server, signal });
     say(summaryLines(summary));
     return exitCodeOf(summary.troubles.length === 0 ? 'passed' : 'failed');
-  } catch (error) {
-    if (stop.signal.aborted) return exitCodeOf('inconclusive');
-    if (error instanceof Problem) throw error;
-    throw new Problem(readableMessage(error), reachRemedy(error, target.server), { cause: error });
-  } finally {
-    await access?.close();
-    stop.release();
-  }
-}
-
-interface Stop {
-  readonly signal: AbortSignal;
-  release(): void;
-}
-
-/** The first signal ends the capture in order, the second at once: the node probes then go by themselves. */
-function stopOnSignals(): Stop {
-  const controller = new AbortController();
-  const onSignal = (): void => {
-    if (controller.signal.aborted) process.exit(exitCodeOf('inconclusive'));
-    controller.abort();
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  return {
-    signal: controller.signal,
-    release: () => void process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal),
-  };
+  });
 }
 
 function checkFilter(expression = ''): void {
@@ -123,10 +84,19 @@ interface Capturing {
   readonly objects: NetworkObjects;
   readonly flags: CaptureFlags;
   readonly server: string;
-  readonly stop: Stop;
+  /** Ends the capture in order. */
+  readonly signal: AbortSignal;
 }
 
-async function capture({ access, points, targets, objects, flags, server, stop }: Capturing): Promise<CaptureSummary> {
+async function capture({
+  access,
+  points,
+  targets,
+  objects,
+  flags,
+  server,
+  signal,
+}: Capturing): Promise<CaptureSummary> {
   const nodes = [...new Set(points.map(({ node }) => node))];
   const sessions = new Map(await Promise.all(nodes.map(async (node) => [node, await access.session(node)] as const)));
   const names = namesByAddress(objects);
@@ -162,8 +132,8 @@ async function capture({ access, points, targets, objects, flags, server, stop }
     ...narrowing(targets, { objects, server, wanted: flags.filter ?? '' }),
   });
   const timer = setTimeout(() => end(`${flags.duration} s`), flags.duration * 1000);
-  if (stop.signal.aborted) end('interrupted');
-  stop.signal.addEventListener('abort', () => end('interrupted'), { once: true });
+  if (signal.aborted) end('interrupted');
+  signal.addEventListener('abort', () => end('interrupted'), { once: true });
   void running.allEnded.then(() => end('every capture has ended by itself'));
   say([`capturing at ${points.length} places on ${nodes.length} nodes: ${points.map(({ name }) => name).join(' ')}`]);
   const why = await ended;

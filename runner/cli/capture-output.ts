@@ -5,7 +5,7 @@ import { dirname, resolve } from 'node:path';
 import type { CapturePoint } from '../../probes/capture/capture-points.ts';
 import type { SeenPacket } from '../../probes/capture/capture.ts';
 import { LiveLines } from '../../probes/capture/live-lines.ts';
-import { pcapng } from '../../probes/pcap-parser/capture-writer.ts';
+import { packetFile } from '../../probes/capture/packet-file.ts';
 import { messageOf, Problem } from '../problem.ts';
 import type { CaptureFlags } from './capture.ts';
 import { writeWhole } from './write-whole.ts';
@@ -19,7 +19,6 @@ export interface CaptureOutput {
 /** A disk is never filled: this much is left free. */
 const keepFreeOctets = 100e6;
 const lookAtDiskEvery = 16e6;
-const ethernet = 1;
 
 export function captureFile(
   path: string,
@@ -28,46 +27,21 @@ export function captureFile(
 ): CaptureOutput {
   const isPipe = path === '-';
   const file = isPipe ? 1 : open(path);
-  // The link type of an interface is known with its first packet: its description is written then.
-  const indexes = new Map<string, number>();
   let written = 0;
   let lookAt = 0;
-  const write = (octets: Uint8Array): void => {
-    writeWhole(file, octets);
-    written += octets.length;
-  };
-  write(pcapng.section());
-  for (const { name } of points) {
-    indexes.set(`${name} ${ethernet}`, indexes.size);
-    write(pcapng.interface({ linkType: ethernet, name, snapLength }));
-  }
-  write(pcapng.names(names));
-  const indexOf = (name: string, linkType: number): number => {
-    const key = `${name} ${linkType}`;
-    const known = indexes.get(key);
-    if (known !== undefined) return known;
-    write(pcapng.interface({ linkType, name, snapLength }));
-    indexes.set(key, indexes.size);
-    return indexes.size - 1;
-  };
+  const add = packetFile({
+    write: (octets) => {
+      writeWhole(file, octets);
+      written += octets.length;
+    },
+    places: points.map(({ name }) => name),
+    names,
+    snapLength,
+  });
   return {
-    take: ({ captured, number, turn, seconds, firstSeconds }) => {
-      const { frame, wireLength, wholeSeconds, nanoseconds, linkType, point } = captured;
-      const since = turn === 1 ? '' : `, ${((seconds - firstSeconds) * 1e6).toFixed(0)} us after the first`;
+    take: (seen) => {
       try {
-        const interfaceIndex = indexOf(point.name, linkType);
-        const comment = `packet ${number}, place ${turn}${since}`;
-        write(
-          pcapng.packet({
-            interfaceIndex,
-            seconds: wholeSeconds,
-            nanoseconds,
-            frame,
-            wireLength,
-            comment,
-            packetId: number,
-          }),
-        );
+        add(seen);
       } catch (error) {
         return (error as NodeJS.ErrnoException).code === 'EPIPE' ? 'the reader of the pipe has gone' : messageOf(error);
       }

@@ -1,37 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The part of `plumb diagnose` that meets a cluster. */
 import { examine, type Examination } from '../diagnose/examine.ts';
-import { readableMessage } from '../execute/failure.ts';
-import { Problem } from '../problem.ts';
-import { existingTarget } from '../target/existing-target.ts';
-import { createKubeClients } from '../target/kube-clients.ts';
-import { openNodeAccess, type OwnNodeAccess } from '../target/node-access.ts';
-import { reachRemedy } from '../target/preflight.ts';
 import type { DiagnoseFlags } from './diagnose.ts';
 import { exitCodeOf } from './exit-code.ts';
+import { onExistingCluster } from './on-existing-cluster.ts';
 
 const lifeSeconds = 180;
 
 /** Resolves to the exit code. */
 export async function diagnoseCluster(flags: DiagnoseFlags, version: string): Promise<number> {
-  const target = await existingTarget(flags, 'to diagnose');
-  const kube = createKubeClients(target.config);
-  const interrupt = new AbortController();
-  const onSignal = (): void => {
-    if (interrupt.signal.aborted) process.exit(exitCodeOf('inconclusive'));
-    interrupt.abort(new Error('interrupted'));
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  let access: OwnNodeAccess | undefined;
-  const openAccess = async (): Promise<OwnNodeAccess> => {
-    const image = flags.image ?? `plumbline.local/probe:${version}`;
-    access = await openNodeAccess({ kube, purpose: 'diagnose', image, lifeSeconds, signal: interrupt.signal });
-    return access;
-  };
-  try {
+  return await onExistingCluster('diagnose', { flags, version }, async ({ kube, openAccess }) => {
     const started = performance.now();
     const log = (message: string): void => void process.stderr.write(`${message}\n`);
-    const examination = await examine({ kube, openAccess: flags.nodeProbes ? openAccess : undefined, log });
+    const examination = await examine({
+      kube,
+      openAccess: flags.nodeProbes ? () => openAccess(lifeSeconds) : undefined,
+      log,
+    });
     const seconds = (performance.now() - started) / 1000;
     const text =
       flags.json === true
@@ -40,14 +25,7 @@ export async function diagnoseCluster(flags: DiagnoseFlags, version: string): Pr
     process.stdout.write(`${text}\n`);
     if (examination.findings.length > 0) return exitCodeOf('failed');
     return exitCodeOf(flags.nodeProbes && examination.nodes === 0 ? 'inconclusive' : 'passed');
-  } catch (error) {
-    if (interrupt.signal.aborted) return exitCodeOf('inconclusive');
-    if (error instanceof Problem) throw error;
-    throw new Problem(readableMessage(error), reachRemedy(error, target.server), { cause: error });
-  } finally {
-    await access?.close();
-    process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
-  }
+  });
 }
 
 function lines({ findings, gaps, probes, failedProbes, nodes }: Examination, seconds: number): string[] {

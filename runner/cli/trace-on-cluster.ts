@@ -5,14 +5,10 @@ import { differences } from '../../probes/trace/baseline.ts';
 import { judge } from '../../probes/trace/judge.ts';
 import { decodeTraceRecord, type TraceRecord } from '../../probes/trace/record.ts';
 import { traceLines } from '../../probes/trace/trace-lines.ts';
-import { readableMessage } from '../execute/failure.ts';
 import { messageOf, Problem } from '../problem.ts';
-import { existingTarget } from '../target/existing-target.ts';
-import { createKubeClients } from '../target/kube-clients.ts';
 import { namesByAddress, readNetworkObjects } from '../target/network-objects.ts';
-import { openNodeAccess, type OwnNodeAccess } from '../target/node-access.ts';
-import { reachRemedy } from '../target/preflight.ts';
 import { exitCodeOf } from './exit-code.ts';
+import { onExistingCluster } from './on-existing-cluster.ts';
 import { observeFlow } from '../diagnose/flow.ts';
 import { parseTarget, partyFrom } from '../diagnose/parties.ts';
 import type { TraceFlags } from './trace.ts';
@@ -27,28 +23,14 @@ export async function traceOnCluster(
   version: string,
 ): Promise<number> {
   const baseline = flags.baseline === undefined ? undefined : readBaseline(flags.baseline);
-  const target = await existingTarget(flags, 'to trace in');
-  const kube = createKubeClients(target.config);
-  const interrupt = new AbortController();
-  const onSignal = (): void => {
-    if (interrupt.signal.aborted) process.exit(exitCodeOf('inconclusive'));
-    interrupt.abort(new Error('interrupted'));
-  };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  let access: OwnNodeAccess | undefined;
-  try {
+  return await onExistingCluster('trace', { flags, version }, async ({ kube, namespace, openAccess }) => {
     const objects = await readNetworkObjects(kube);
-    const namespace = flags.namespace ?? target.config.getContextObject(target.context)?.namespace ?? 'default';
     const from = partyFrom(words.from, { objects, namespace });
     const { host, port, protocol } = parseTarget(words.to, { objects, namespace });
-    if (flags.nodeProbes) {
-      const image = flags.image ?? `plumbline.local/probe:${version}`;
-      access = await openNodeAccess({ kube, purpose: 'trace', image, lifeSeconds, signal: interrupt.signal });
-    }
     const observations = await observeFlow({
       kube,
       objects,
-      access,
+      access: flags.nodeProbes ? await openAccess(lifeSeconds) : undefined,
       from,
       to: words.to,
       host,
@@ -62,14 +44,7 @@ export async function traceOnCluster(
     if (baseline !== undefined) showDifferences(baseline, record, flags.json === true);
     const { outcome } = record.verdict;
     return exitCodeOf(outcome === 'delivered' ? 'passed' : outcome === 'not-delivered' ? 'failed' : 'inconclusive');
-  } catch (error) {
-    if (interrupt.signal.aborted) return exitCodeOf('inconclusive');
-    if (error instanceof Problem) throw error;
-    throw new Problem(readableMessage(error), reachRemedy(error, target.server), { cause: error });
-  } finally {
-    await access?.close();
-    process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
-  }
+  });
 }
 
 function show(record: TraceRecord, { json, names }: { json: boolean; names: ReadonlyMap<string, string> }): void {
