@@ -8,6 +8,7 @@ import { unnamed } from './bundle.ts';
 import { containerdConfig, lacksSysResource, parseContainerdVersion } from './containerd.ts';
 import { formatResults } from './doctor.ts';
 import { mountPoints } from './down.ts';
+import { readGivenPrograms } from './given-programs.ts';
 import { hostsFile, nodeResolvConf } from './node-files.ts';
 import { etcdMembers, nodeServices } from './services.ts';
 import type { ClusterState, NodeState } from './state.ts';
@@ -35,6 +36,7 @@ function stateOf(nodes: number, options: Partial<ClusterState['options']> = {}):
       ipFamily: 'ipv4',
       loadBalancerRange: '',
       ingress: false,
+      components: {},
       ...options,
     },
     nodes: Array.from({ length: nodes }, node),
@@ -73,6 +75,41 @@ describe('boot/services', () => {
     expect(taints(first, state)).to.equal(true);
     expect(taints(worker, state)).to.equal(false);
     expect(taints(first, stateOf(1))).to.equal(false);
+  });
+
+  it('starts an executable that is given for a component with its flags, less those that only ours has', () => {
+    const state = stateOf(1, { components: { 'kube-apiserver': '/u/kube-apiserver', 'kube-scheduler': '/u/s' } });
+    const [node] = state.nodes;
+    if (node === undefined) throw new Error('no nodes');
+    const bundles = new Map([['kube-controller-manager', import.meta.filename] as const]);
+    const commands = new Map(
+      nodeServices({ state, node, bundles }).map((service) => [service.name, service.command] as const),
+    );
+    expect(commands.get('kube-scheduler')).to.deep.equal([
+      '/u/s',
+      '--kubeconfig=/etc/kubernetes/scheduler.conf',
+      '--leader-elect=true',
+    ]);
+    expect(commands.get('kube-apiserver')?.[0]).to.equal('/u/kube-apiserver');
+    expect(commands.get('kube-apiserver'))
+      .to.include('--secure-port=6443')
+      .and.include('--authorization-mode=Node,RBAC');
+    expect(commands.get('kube-apiserver')?.join(' ')).not.to.include('--reported-version');
+    expect(commands.get('kube-controller-manager')).to.include(import.meta.filename);
+  });
+});
+
+describe('boot/given programs', () => {
+  it('takes executables by the name of the component, and says what is wrong with others', () => {
+    expect(readGivenPrograms([`kubelet=${process.execPath}`])).to.deep.equal({ kubelet: process.execPath });
+    const refuses = (texts: readonly string[], why: string) =>
+      expect(() => readGivenPrograms(texts), why).to.throw(why);
+    refuses(['etcd=/usr/bin/etcd'], 'names are kube-apiserver');
+    refuses(['kubelet'], 'write NAME=PATH');
+    refuses(['kubelet=/tmp/kubelet'], 'every node has its own /tmp');
+    refuses([`kubelet=${import.meta.filename}`], 'cannot be executed');
+    refuses(['kubelet=/usr/bin'], 'is no file');
+    refuses(['kubelet=/bin/sh', 'kubelet=/bin/sh'], 'given twice');
   });
 });
 

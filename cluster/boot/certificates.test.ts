@@ -68,6 +68,7 @@ describe('boot/certificates', () => {
         ipFamily: 'dual',
         loadBalancerRange: '',
         ingress: false,
+        components: {},
       },
       nodes: [node('c-control-plane', 'control-plane', '172.28.0.10'), node('c-worker', 'worker', '172.28.0.11')],
       ready: false,

@@ -16,6 +16,7 @@ import { addressToBigint, familyOf } from '../network/addresses.ts';
 import { bundle, programs, type Program } from './bundle.ts';
 import { examine, formatResults } from './doctor.ts';
 import { down } from './down.ts';
+import { readGivenPrograms } from './given-programs.ts';
 import { clusterPaths, defaultName } from './layout.ts';
 import { nodeServices, programCommand } from './services.ts';
 import {
@@ -45,6 +46,8 @@ const usage = `plumb cluster COMMAND [flags]
                 --lan A.B.C (first numbers of a free /24)   --load-balancer-range FIRST-LAST (.200-.239 of the LAN)
                 --ingress (serve Ingresses on ports 80 and 443 of one node and of a load balancer's address)
                 --etcd-members N (1)   --etcd-endpoints URL,...
+                --component NAME=PATH (upstream's kube-apiserver, kube-controller-manager, kube-scheduler, kubelet or kube-proxy in
+                place of the project's; may be given several times)
                 --no-wait (return when the components have been started)
   down        remove a cluster with everything that belongs to it (--all: every cluster of this machine)
   status      nodes, components, processes, memory (--json)
@@ -74,6 +77,7 @@ const options = {
   'kubernetes-version': { type: 'string', default: 'v1.36.0' },
   'etcd-endpoints': { type: 'string', default: '' },
   'etcd-members': { type: 'string', default: '1' },
+  component: { type: 'string', multiple: true, default: [] as string[] },
   'proxy-mode': { type: 'string', default: 'nftables' },
   network: { type: 'string', default: 'routed' },
   'ip-family': { type: 'string', default: 'ipv4' },
@@ -122,6 +126,7 @@ const handlers: Readonly<Record<string, (values: Values, rest: readonly string[]
         ipFamily: oneOf('--ip-family', values['ip-family'], ['ipv4', 'ipv6', 'dual']),
         loadBalancerRange: addressRanges(values['load-balancer-range']),
         ingress: values.ingress,
+        components: givenPrograms(values.component),
         lan: lanPrefix(values.lan),
         wait: values.wait,
       },
@@ -313,6 +318,14 @@ function requireNode(state: ClusterState, name: string | undefined): NodeState {
       `${name === undefined ? 'name a node' : `no node "${name}"`}: there are ${state.nodes.map((one) => one.name).join(', ')}`,
     );
   return node;
+}
+
+function givenPrograms(texts: readonly string[]): ReturnType<typeof readGivenPrograms> {
+  try {
+    return readGivenPrograms(texts);
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 /** A name becomes part of node names and directories: a DNS label with room for "-control-plane". */

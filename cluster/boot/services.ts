@@ -8,6 +8,7 @@ import { stringify } from 'yaml';
 import type { Service } from '../machines/supervisor.ts';
 import { hostOf } from '../network/addresses.ts';
 import type { Program } from './bundle.ts';
+import { givenCommand, isGivenProgram } from './given-programs.ts';
 import { ipPlan, type IpPlan } from './ip-plan.ts';
 import { cacheDirectory, clusterDomain } from './layout.ts';
 import { controlPlane, type ClusterState, type NetworkMode, type NodeState } from './state.ts';
@@ -151,6 +152,10 @@ function nodeMaskFlags({ podNetworks, nodeMaskSizes: usual }: IpPlan, network: N
 }
 
 function program(context: ServiceContext, name: Program, flags: readonly string[]): Service[] {
+  if (isGivenProgram(name)) {
+    const given = context.state.options.components[name];
+    if (given !== undefined) return [{ name, command: givenCommand(name, given, flags) }];
+  }
   const path = context.bundles.get(name);
   if (path === undefined || !existsSync(path)) return [];
   const { command, env } = programCommand(path);
@@ -252,6 +257,7 @@ export function kubeletConfig(plan: IpPlan): string {
     clusterDomain,
     containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
     failSwapOn: false,
+    failCgroupV1: false,
     resolvConf: '/etc/resolv.conf',
     rotateCertificates: false,
     staticPodPath: '/etc/kubernetes/manifests',

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import type { Lan } from '../machines/lan.ts';
 import { isAlive, type ProcessIdentity } from '../machines/processes.ts';
 import { hostOf } from '../network/addresses.ts';
+import type { GivenProgram } from './given-programs.ts';
 import type { IpFamilyChoice } from './ip-plan.ts';
 import { clusterPaths, stateDirectory } from './layout.ts';
 
@@ -51,6 +52,8 @@ export interface ClusterOptions {
   readonly loadBalancerRange: string;
   /** With the ingress controller. */
   readonly ingress: boolean;
+  /** Executables that run in place of the project's own, by component. */
+  readonly components: Readonly<Partial<Record<GivenProgram, string>>>;
 }
 
 /** How pods of different nodes reach each other. */
@@ -79,6 +82,7 @@ function withNewFields(state: ClusterState): ClusterState {
     ipFamily: 'ipv4',
     loadBalancerRange: '',
     ingress: false,
+    components: {},
   };
   const options = { ...absent, ...state.options };
   const nodes = state.nodes.map((node) => {

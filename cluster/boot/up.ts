@@ -76,16 +76,21 @@ function requireUnusedName(name: string): void {
 
 function requireSameOptions(state: ClusterState, request: UpRequest): void {
   for (const key of comparedOptions) {
-    const asked = request[key];
+    const [has, asked] = [shown(state.options[key]), shown(request[key])];
     // A range that was not asked for is the one that was chosen at the first time.
-    if (state.options[key] === asked || (key === 'loadBalancerRange' && asked === '')) continue;
-    throw new StepError(
-      `cluster ${state.name} runs with ${key} ${state.options[key] || '(none)'}, not ${asked || '(none)'}`,
-      {
-        remedy: `remove it with "plumb cluster down --name ${state.name}", or choose another --name`,
-      },
-    );
+    if (has === asked || (key === 'loadBalancerRange' && asked === '')) continue;
+    throw new StepError(`cluster ${state.name} runs with ${key} ${has || '(none)'}, not ${asked || '(none)'}`, {
+      remedy: `remove it with "plumb cluster down --name ${state.name}", or choose another --name`,
+    });
   }
+}
+
+function shown(option: ClusterOptions[keyof ClusterOptions]): string {
+  if (typeof option !== 'object') return String(option);
+  return Object.entries(option)
+    .map(([name, path]) => `${name}=${path}`)
+    .toSorted()
+    .join(' ');
 }
 
 const comparedOptions = [
@@ -98,6 +103,7 @@ const comparedOptions = [
   'ipFamily',
   'loadBalancerRange',
   'ingress',
+  'components',
 ] as const satisfies (keyof ClusterOptions)[];
 
 /** Addresses and names, decided before anything is made. */
