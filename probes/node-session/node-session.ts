@@ -138,6 +138,22 @@ export class NodeSession {
     return this.order('run', { argv, ...options, timeoutMs }, timeoutMs + 5_000);
   }
 
+  /** Runs a program to its end; its output is bytes of any number. Errors: ProbeError when it takes longer, or the session is lost. */
+  async output(argv: readonly string[], timeoutMs: number): Promise<{ readonly stdout: Buffer }> {
+    const chunks: Buffer[] = [];
+    const process = await this.start({ argv }, { stdout: (chunk) => chunks.push(chunk) });
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => (timer = setTimeout(() => resolve('late'), timeoutMs)));
+    const code = await Promise.race([process.ended, late]);
+    clearTimeout(timer);
+    if (code === 'late') {
+      await process.stop();
+      throw new ProbeError(`node ${this.node}: ${argv[0]} did not end within ${timeoutMs} ms`);
+    }
+    if (code === -1) throw new ProbeError(`node ${this.node}: ${this.#lost ?? 'the session was lost'}`);
+    return { stdout: Buffer.concat(chunks) };
+  }
+
   async start(order: ProcessOrder, listener: ProcessListener): Promise<StartedProcess> {
     const id = this.#nextId++;
     let exited: (code: number) => void = () => undefined;

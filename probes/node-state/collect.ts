@@ -5,7 +5,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants, gunzipSync } from 'node:zlib';
-import type { NodeProbe } from '../agent/prober.ts';
 import type { CniFile, Family, Gap, NetworkNamespace, NodeState } from './node-state.ts';
 import { parseFdb, parseLinks, parseNeighbours, parseRoutes, parseRules } from './parse/ip-json.ts';
 import { parseIptablesSave, type IptablesRuleset } from './parse/iptables-save.ts';
@@ -30,11 +29,17 @@ export interface CollectOptions {
   readonly pods?: boolean;
 }
 
+/** Whatever runs programs on a node: a node probe, or a session in one. */
+export interface NodeReader {
+  readonly node: string;
+  readonly exec: (
+    command: readonly string[],
+    options: { readonly timeoutMs: number },
+  ) => Promise<{ readonly stdout: Buffer }>;
+}
+
 /** Errors: ProbeError where the exec failed. */
-export async function collectNodeState(
-  probe: Pick<NodeProbe, 'node' | 'exec'>,
-  options: CollectOptions = {},
-): Promise<NodeState> {
+export async function collectNodeState(probe: NodeReader, options: CollectOptions = {}): Promise<NodeState> {
   const nonce = randomBytes(8).toString('hex');
   const began = Date.now();
   const { stdout } = await probe.exec(['/bin/sh', '-c', nodeScript({ nonce, pods: options.pods ?? true })], {

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import type { NetworkObjects } from '../target/network-objects.ts';
 import { controlPlaneDiagnoses, type ControlPlaneInput } from './control-plane.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
-import { linkDiagnoses, parsePing } from './node-links.ts';
+import { calmer, linkDiagnoses, parsePing } from './node-links.ts';
 import { describeAddress, parseTarget, partyFrom } from './parties.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
 import { planProbes } from './probe-plan.ts';
@@ -161,6 +161,9 @@ describe('diagnose: control plane', () => {
     expect(find({ leases: [lease('n2', 60_000, 'kube-node-lease')] })).to.deep.equal(['kubelet component-down n2']);
     expect(find({ readMs: [900, 400, 350], writeMs: [500] })).to.deep.equal(['kube-apiserver slow']);
     expect(find({ readMs: [9], writeMs: [700] })).to.deep.equal(['etcd slow']);
+    // One that stands still most of the time answers many at once when it wakes; one that is late now and then is busy.
+    expect(find({ readMs: [9, 8, 9], writeMs: [600, 450, 20, 310, 15, 12, 350] })).to.deep.equal(['etcd slow']);
+    expect(find({ readMs: [9, 8, 9], writeMs: [600, 25, 20, 31, 15, 12, 35] })).to.deep.equal([]);
     expect(find({ csiDrivers: { n1: ['d'], n2: [] } })).to.deep.equal(['storage component-down n2']);
   });
 });
@@ -215,20 +218,40 @@ describe('diagnose: probes', () => {
 
   it('reads pings, and tells loss at one node and packets that are too large', () => {
     expect(
-      parsePing('40 packets transmitted, 38 packets received, 5% packet loss\nround-trip min/avg/max = 0.1/0.3/1.0 ms'),
-    ).to.deep.equal({ sent: 40, received: 38, meanMs: 0.3 });
-    const ping = (from: string, to: string, received: number, octets = 56) => ({
+      parsePing(
+        'seq=0 ttl=64 time=0.1 ms\nseq=1 ttl=64 time=0.3 ms\nseq=2 ttl=64 time=90 ms\n40 packets transmitted, 3 packets received',
+      ),
+    ).to.deep.equal({ sent: 40, received: 3, medianMs: 0.3 });
+    const ping = (from: string, to: string, received: number, octets = 56, medianMs = 1) => ({
       from,
       to,
       octets,
       sent: 40,
       received,
-      meanMs: 1,
+      medianMs,
     });
     expect(linkDiagnoses([ping('a', 'b', 40), ping('b', 'c', 37), ping('c', 'a', 38)])).to.have.length(1);
     expect(linkDiagnoses([ping('a', 'b', 40), ping('a', 'c', 38), ping('c', 'b', 37)])[0]?.node).to.equal('c');
     expect(linkDiagnoses([ping('a', 'b', 40), ping('a', 'b', 0, 1472)])[0]?.reason).to.equal('mtu');
     expect(linkDiagnoses([ping('a', 'b', 0)])).to.deep.equal([]);
+    const others = [ping('b', 'c', 40), ping('b', 'c', 8, 1472)];
+    const slow = [ping('a', 'b', 40), ping('a', 'b', 8, 1472, 25), ...others];
+    expect(linkDiagnoses(slow)[0]?.reason).to.equal('slow');
+    // Small ones waited as long, or it passed: a busy machine.
+    expect(linkDiagnoses([ping('a', 'b', 40, 56, 20), ping('a', 'b', 8, 1472, 25), ...others])).to.deep.equal([]);
+    expect(linkDiagnoses(calmer(slow, [ping('a', 'b', 8, 1472, 2)]))).to.deep.equal([]);
+  });
+
+  it('asks a Service from the node only if policies let the node in', () => {
+    const web = { podSelector: { matchLabels: { app: 'web' } }, policyTypes: ['Ingress'] };
+    const deny = {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { namespace: 'shop', name: 'deny' },
+      spec: web,
+    };
+    const probes = plan(shop({ policies: [deny] }));
+    expect(probes.filter(({ kind }) => kind === 'service')).to.deep.equal([]);
   });
 });
 

@@ -8,19 +8,28 @@ export interface PingSeen {
   readonly octets: number;
   readonly sent: number;
   readonly received: number;
-  readonly meanMs: number | undefined;
+  /** Half of the answers took at least this long. A busy machine delays some of them, a slow link all. */
+  readonly medianMs: number | undefined;
 }
 
 /** The answer of `ping`; undefined if it says nothing. */
-export function parsePing(text: string): Pick<PingSeen, 'sent' | 'received' | 'meanMs'> | undefined {
+export function parsePing(text: string): Pick<PingSeen, 'sent' | 'received' | 'medianMs'> | undefined {
   const counts = /(\d+) packets transmitted, (\d+) (?:packets )?received/.exec(text);
   if (counts === null) return undefined;
-  const times = /= [\d.]+\/([\d.]+)\//.exec(text);
+  const times = [...text.matchAll(/ time=([\d.]+) ms/g)].map(([, ms]) => Number(ms));
   return {
     sent: Number(counts[1]),
     received: Number(counts[2]),
-    meanMs: times === null ? undefined : Number(times[1]),
+    medianMs: times.length === 0 ? undefined : median(times),
   };
+}
+
+/** Of two rounds the quicker one for each pair: what is slow once may have waited for a processor. */
+export function calmer(first: readonly PingSeen[], second: readonly PingSeen[]): PingSeen[] {
+  return first.map((one) => {
+    const again = second.find(({ from, to, octets }) => from === one.from && to === one.to && octets === one.octets);
+    return again?.medianMs === undefined || again.medianMs > (one.medianMs ?? 0) ? one : again;
+  });
 }
 
 /** Some networks answer no echo at all: that says nothing. */
@@ -62,10 +71,11 @@ export function linkDiagnoses(pings: readonly PingSeen[]): Diagnosis[] {
       weight: 83,
     });
   }
-  const slow = large.filter(
-    ({ meanMs = 0 }) =>
-      meanMs > slowMs && meanMs > slowerThanOthers * (median(small.map((one) => one.meanMs ?? 0)) + 1),
-  );
+  // Small packets between the same nodes wait as long for a processor: only what large ones wait more is the link's.
+  const slow = large.filter(({ from, to, medianMs = 0 }) => {
+    const same = small.find((one) => one.from === from && one.to === to)?.medianMs ?? 0;
+    return medianMs > slowMs && medianMs > slowerThanSmall * (same + 1);
+  });
   if (slow.length > 0 && slow.length < large.length && found.length === 0) {
     const node = commonNode(slow, large);
     found.push({
@@ -73,7 +83,7 @@ export function linkDiagnoses(pings: readonly PingSeen[]): Diagnosis[] {
       component: 'network',
       ...(node === undefined ? {} : { node }),
       objects: node === undefined ? [] : [`Node ${node}`],
-      summary: `Full-size packets take long${node === undefined ? '' : ` to and from ${node}`}: ${slow.map(({ from, to, meanMs }) => `${from} to ${to} ${meanMs} ms`).join(', ')}.`,
+      summary: `Full-size packets take long${node === undefined ? '' : ` to and from ${node}`}: ${slow.map(({ from, to, medianMs }) => `${from} to ${to} ${medianMs} ms`).join(', ')}.`,
       evidence: [...slow, ...small].map(describe),
       next: 'Look at the speed of the link and at traffic shaping (tc qdisc show) on the uplink.',
       weight: 74,
@@ -83,14 +93,14 @@ export function linkDiagnoses(pings: readonly PingSeen[]): Diagnosis[] {
 }
 
 const slowMs = 15;
-const slowerThanOthers = 5;
+const slowerThanSmall = 5;
 
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }
 
-function describe({ from, to, octets, sent, received, meanMs }: PingSeen): string {
-  return `ping from ${from} to ${to}, ${octets} octets: ${received} of ${sent} came back${meanMs === undefined ? '' : `, ${meanMs} ms on average`}`;
+function describe({ from, to, octets, sent, received, medianMs }: PingSeen): string {
+  return `ping from ${from} to ${to}, ${octets} octets: ${received} of ${sent} came back${medianMs === undefined ? '' : `, ${medianMs} ms in the middle`}`;
 }
 
 /** The one node that all of these have in common, if others without it are well. */

@@ -132,7 +132,10 @@ function serviceProbes(input: PlanInput, vantages: readonly Party[], node: strin
       if ((protocol ?? 'TCP') !== 'TCP') return [];
       const { servers } = describeAddress(objects, { address, port, protocol: 'tcp' });
       if (servers.length === 0) return [];
-      const from = vantages.find((party) => isAllowed(input, party, servers, true)) ?? nodeParty(objects, node);
+      const itself = nodeParty(objects, node);
+      const from = [...vantages, ...(itself === undefined ? [] : [itself])].find((party) =>
+        isAllowed(input, party, servers, true),
+      );
       if (from === undefined) return [];
       const http = /^http(?!s)/.test(appProtocol ?? name ?? '');
       return [

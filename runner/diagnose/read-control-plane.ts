@@ -7,7 +7,8 @@ import type { NetworkObjects } from '../target/network-objects.ts';
 import type { ControlPlaneInput, LeaseSeen } from './control-plane.ts';
 import type { PodEvent } from './workloads.ts';
 
-const turns = 5;
+const turns = 10;
+const betweenMs = 130;
 
 interface RawLease {
   readonly metadata: { readonly namespace: string; readonly name: string };
@@ -19,11 +20,16 @@ interface RawLease {
 }
 
 /** What may not be read is left out. */
-export async function readControlPlane(kube: KubeClients): Promise<Omit<ControlPlaneInput, 'nodes' | 'writeMs'>> {
-  const [leases, drivers, ready] = await Promise.all([readLeases(kube), readDrivers(kube), readReadiness(kube)]);
-  // By itself: beside others it would measure how long these take.
-  const times = await measure(kube);
-  return { leases, csiDrivers: drivers, notReady: ready, ...times };
+export async function readControlPlane(
+  kube: KubeClients,
+): Promise<Pick<ControlPlaneInput, 'leases' | 'csiDrivers' | 'notReady' | 'now'>> {
+  const [leases, csiDrivers, notReady, now] = await Promise.all([
+    readLeases(kube),
+    readDrivers(kube),
+    readReadiness(kube),
+    readClock(kube),
+  ]);
+  return { leases, csiDrivers, notReady, now };
 }
 
 export async function readLeases(kube: KubeClients): Promise<LeaseSeen[]> {
@@ -61,34 +67,46 @@ async function readReadiness(kube: KubeClients): Promise<string[]> {
   }
 }
 
-/** Answer times, and the API server's clock. */
-async function measure(kube: KubeClients): Promise<{ readMs: number[]; now: number }> {
-  const readMs: number[] = [];
-  let now = Date.now();
-  for (let turn = 0; turn < turns; turn++) {
-    const before = performance.now();
-    const { headers } = await kube.request({ path: '/api/v1/namespaces/default' });
-    readMs.push(performance.now() - before);
-    const date = Date.parse(headers['date'] ?? headers['Date'] ?? '');
-    if (!Number.isNaN(date)) now = date;
-  }
-  return { readMs, now };
+/** By the header of an answer; this machine's own where there is none. */
+async function readClock(kube: KubeClients): Promise<number> {
+  const { headers } = await kube.request({ path: '/version' });
+  const date = Date.parse(headers['date'] ?? headers['Date'] ?? '');
+  return Number.isNaN(date) ? Date.now() : date;
 }
 
-/** Times of writes that go all the way to etcd: to the command's own Lease. */
-export async function measureWrites(kube: KubeClients, namespace: string): Promise<number[]> {
-  const writeMs: number[] = [];
-  for (let turn = 0; turn < turns; turn++) {
-    const before = performance.now();
-    const { status } = await kube.request({
+/**
+ * Times of reads, and of writes that go all the way to etcd: to the command's own Lease. Spread over a while and begun whether or not those
+ * before have ended: what stands still now and then would answer a row of them at once after the first.
+ */
+export async function measureAnswers(
+  kube: KubeClients,
+  namespace: string | undefined,
+): Promise<Pick<ControlPlaneInput, 'readMs' | 'writeMs'>> {
+  const read = (): Promise<{ status: number }> => kube.request({ path: '/api/v1/namespaces/default' });
+  const write = (): Promise<{ status: number }> =>
+    kube.request({
       method: 'PATCH',
       path: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${leaseName}`,
       headers: { 'Content-Type': 'application/merge-patch+json' },
       body: { spec: { renewTime: new V1MicroTime() } },
     });
-    if (status === 200) writeMs.push(performance.now() - before);
+  const [readMs, writeMs] = await Promise.all([measure(read), namespace === undefined ? [] : measure(write)]);
+  return { readMs, writeMs };
+}
+
+async function measure(send: () => Promise<{ status: number }>): Promise<number[]> {
+  const times: Promise<number | undefined>[] = [];
+  for (let turn = 0; turn < turns; turn++) {
+    if (turn > 0) await new Promise((resolve) => setTimeout(resolve, betweenMs));
+    const before = performance.now();
+    times.push(
+      send().then(
+        ({ status }) => (status === 200 ? performance.now() - before : undefined),
+        () => undefined,
+      ),
+    );
   }
-  return writeMs;
+  return (await Promise.all(times)).filter((one) => one !== undefined);
 }
 
 export async function readPodEvents(kube: KubeClients, { pods }: NetworkObjects): Promise<PodEvent[]> {

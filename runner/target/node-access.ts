@@ -5,7 +5,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { V1Pod } from '@kubernetes/client-node';
-import { execInPod } from '../../probes/agent/exec-in-pod.ts';
 import { nodeProbePod, probeContainer } from '../../probes/agent/pod-manifests.ts';
 import type { NodeAccess } from '../../probes/node-session/node-access.ts';
 import { NodeSession, sessionCommand } from '../../probes/node-session/node-session.ts';
@@ -74,27 +73,25 @@ export async function openNodeAccess(options: NodeAccessOptions): Promise<OwnNod
     return name;
   };
   const podOn = (node: string): Promise<string> => remember(pods, node, () => start(node));
+  const session = (node: string): Promise<NodeSession> =>
+    remember(sessions, node, async () => {
+      const pod = await podOn(node);
+      return NodeSession.open(kube.config, {
+        node,
+        namespace,
+        pod,
+        container: probeContainer,
+        command: sessionCommand,
+      });
+    });
   return {
     namespace,
     runId,
-    session: (node) =>
-      remember(sessions, node, async () => {
-        const pod = await podOn(node);
-        return NodeSession.open(kube.config, {
-          node,
-          namespace,
-          pod,
-          container: probeContainer,
-          command: sessionCommand,
-        });
-      }),
+    session,
+    // Through the session, as each exec of its own costs the node a process more and a tenth of a second.
     state: async (node) => {
-      const pod = await podOn(node);
-      return collectNodeState({
-        node,
-        exec: (command, more = {}) =>
-          execInPod(kube.config, command, { namespace, pod, container: probeContainer, signal, ...more }),
-      });
+      const open = await session(node);
+      return collectNodeState({ node, exec: (command, { timeoutMs }) => open.output(command, timeoutMs) });
     },
     close: async () => {
       for (const one of await Promise.allSettled(sessions.values())) if (one.status === 'fulfilled') one.value.close();

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Each node asks the others, with small packets and with such as fill a packet of the uplink. */
+import type { NodeSession } from '../../probes/node-session/node-session.ts';
+import { addressesOfNode, type NetworkObjects } from '../target/network-objects.ts';
+import { parsePing, type PingSeen } from './node-links.ts';
+import type { Site } from './visit-nodes.ts';
+
+const pingNodesMost = 6;
+const smallOctets = 56;
+/** Of IPv4 and ICMP. */
+const headerOctets = 28;
+
+/** In a ring, so that each node is asked by some, however many there are. */
+export async function pingNodes({ nodes }: NetworkObjects, sites: ReadonlyMap<string, Site>): Promise<PingSeen[]> {
+  const names = [...sites.keys()];
+  const pairs = names
+    .flatMap((from, index) =>
+      names.slice(0, pingNodesMost).map((_, step) => [from, names[(index + step) % names.length] ?? ''] as const),
+    )
+    .filter(([from, to]) => from !== to);
+  const found = await Promise.all(
+    pairs.flatMap(([from, to]) => {
+      const site = sites.get(from);
+      const object = nodes.find(({ metadata }) => metadata?.name === to);
+      const address = object === undefined ? undefined : addressesOfNode(object).find((one) => !one.includes(':'));
+      if (site === undefined || address === undefined) return [];
+      const own = nodes.find(({ metadata }) => metadata?.name === from);
+      const ownAddresses = own === undefined ? [] : addressesOfNode(own);
+      const uplink = site.state.links.find(({ addresses }) =>
+        addresses.some((one) => ownAddresses.includes(one.address)),
+      );
+      const full = (uplink?.mtu ?? 1500) - headerOctets;
+      return [
+        ping(site.session, { from, to, address, octets: smallOctets, count: 40 }),
+        ping(site.session, { from, to, address, octets: full, count: 8 }),
+      ];
+    }),
+  );
+  return found.filter((one) => one !== undefined);
+}
+
+async function ping(
+  session: NodeSession,
+  { from, to, address, octets, count }: { from: string; to: string; address: string; octets: number; count: number },
+): Promise<PingSeen | undefined> {
+  const words = `-A -c ${count} -W 1 -w 4 -s ${octets} ${address}`.split(' ');
+  try {
+    const { stdout } = await session.run(['/bin/busybox', 'ping', ...words], { timeoutMs: 8_000 });
+    const seen = parsePing(stdout);
+    return seen === undefined ? undefined : { from, to, octets, ...seen };
+  } catch {
+    return undefined;
+  }
+}
