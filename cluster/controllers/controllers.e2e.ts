@@ -306,6 +306,37 @@ describe('controllers', function () {
     await until(async () => (await podsOf('work')).length === 0, 'the job’s pods are still there');
   });
 
+  it('gives a Job its pod back, and lets go of one that it does not select', async () => {
+    await client.create(resources.jobs, {
+      metadata: { name: 'keeper', namespace },
+      spec: {
+        template: {
+          metadata: { labels: { app: 'keeper' } },
+          spec: { restartPolicy: 'Never', containers: [{ name: 'main', image: 'one' }] },
+        },
+      },
+    });
+    await until(async () => (await podsOf('keeper')).length === 1, 'no pod');
+    const name = (await podsOf('keeper'))[0]?.metadata.name ?? '';
+    const { uid } = (await get<Job>(resources.jobs, 'keeper')).metadata;
+    const finalizer = 'batch.kubernetes.io/job-tracking';
+    const owners = async (): Promise<unknown[]> =>
+      ((await get<Pod>(resources.pods, name)).metadata.ownerReferences ?? []).map((owner) => owner.uid);
+    await client.patch(resources.pods, name, {
+      namespace,
+      type: 'merge',
+      body: { metadata: { ownerReferences: null, finalizers: null } },
+    });
+    await until(async () => (await owners())[0] === uid, 'the pod was not adopted');
+    expect((await get<Pod>(resources.pods, name)).metadata.finalizers).to.deep.equal([finalizer]);
+    await client.patch(resources.pods, name, { namespace, type: 'merge', body: { metadata: { labels: null } } });
+    const isFree = async (): Promise<boolean> =>
+      (await owners()).length === 0 && (await get<Pod>(resources.pods, name)).metadata.finalizers === undefined;
+    await until(isFree, 'the pod was not released');
+    await client.delete(resources.jobs, 'keeper', { namespace, propagationPolicy: 'Background' });
+    await client.delete(resources.pods, name, { namespace });
+  });
+
   it('orphans dependents when asked to', async () => {
     await client.create(resources.replicaSets, workload('loose', { replicas: 1 }));
     await until(async () => (await podsOf('loose')).length === 1, 'no pod');

@@ -64,8 +64,10 @@ export async function claim<T extends AnyObject>(options: {
   resource: Resource;
   selector: LabelSelector | undefined;
   candidates: readonly T[];
+  /** What adopted objects get, so that they do not go before the owner has taken note. */
+  finalizer?: string;
 }): Promise<T[]> {
-  const { client, owner, resource, ownerResource } = options;
+  const { client, owner, resource, ownerResource, finalizer } = options;
   const claims = planClaims(owner, options.selector, options.candidates);
   const owned = [...claims.owned];
   if (claims.adopt.length > 0) {
@@ -73,13 +75,17 @@ export async function claim<T extends AnyObject>(options: {
     const live = await client.get<AnyObject>(ownerResource, owner.metadata.name ?? '', owner.metadata.namespace);
     if (live.metadata.uid !== owner.metadata.uid || live.metadata.deletionTimestamp) return owned;
     for (const orphan of claims.adopt) {
-      const ownerReferences = [ownerReferenceTo(owner, ownerResource)];
-      owned.push(await patchOwner<T>(client, resource, orphan, ownerReferences));
+      const metadata = {
+        ownerReferences: [ownerReferenceTo(owner, ownerResource)],
+        ...(finalizer !== undefined && { finalizers: [finalizer] }),
+      };
+      owned.push(await patchMetadata<T>(client, resource, orphan, metadata));
     }
   }
   for (const released of claims.release) {
     try {
-      await patchOwner(client, resource, released, [{ $patch: 'delete', uid: owner.metadata.uid }]);
+      const ownerReferences = [{ $patch: 'delete', uid: owner.metadata.uid }];
+      await patchMetadata(client, resource, released, { ownerReferences });
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }
@@ -87,16 +93,16 @@ export async function claim<T extends AnyObject>(options: {
   return owned;
 }
 
-function patchOwner<T extends AnyObject>(
+function patchMetadata<T extends AnyObject>(
   client: Client,
   resource: Resource,
   object: T,
-  ownerReferences: readonly object[],
+  metadata: object,
 ): Promise<T> {
   const { name = '', namespace, uid } = object.metadata;
   return client.patch<T>(resource, name, {
     namespace,
     type: 'strategic',
-    body: { metadata: { uid, ownerReferences } },
+    body: { metadata: { uid, ...metadata } },
   });
 }

@@ -4,6 +4,7 @@ import type { Job, JobCondition, JobStatus, Pod } from '../../machinery/api-type
 import { isNotFound } from '../../machinery/client.ts';
 import { keyOf, splitKey } from '../../machinery/informer.ts';
 import { resources } from '../../machinery/resources.ts';
+import { matchesLabelSelector } from '../../machinery/selectors.ts';
 import { WorkQueue } from '../../machinery/work-queue.ts';
 import { sameJson } from '../canonical-json.ts';
 import { findCondition, setCondition, timestamp } from '../conditions.ts';
@@ -39,10 +40,14 @@ function setup(context: ControllerContext): Running {
     }
     queue.add(key);
   });
-  pods.onChange(({ type, object }) => {
+  pods.onChange(({ type, object, old }) => {
     const owner = controllerOf(object);
+    const before = old && controllerOf(old);
+    if (before?.kind === 'Job' && before.uid !== owner?.uid) queue.add(`${object.metadata.namespace}/${before.name}`);
     if (owner?.kind !== 'Job') {
-      if (object.metadata.finalizers?.includes(trackingFinalizer) && type !== 'deleted') orphans.add(keyOf(object));
+      if (type === 'deleted') return;
+      for (const adopter of adoptersOf(object)) queue.add(keyOf(adopter));
+      if (object.metadata.finalizers?.includes(trackingFinalizer)) orphans.add(keyOf(object));
       return;
     }
     const key = `${object.metadata.namespace}/${owner.name}`;
@@ -57,6 +62,16 @@ function setup(context: ControllerContext): Running {
     queue.add(key);
   });
 
+  /** Jobs that will take the pod, which has no controller. */
+  function adoptersOf(pod: Pod): Job[] {
+    if (controllerOf(pod)) return [];
+    return jobs
+      .list(pod.metadata.namespace)
+      .filter(
+        (job) => !job.metadata.deletionTimestamp && matchesLabelSelector(job.spec?.selector, pod.metadata.labels),
+      );
+  }
+
   /** A pod whose Job is gone would otherwise never go itself. */
   async function releaseOrphan(key: string): Promise<void> {
     const { name, namespace } = splitKey(key);
@@ -64,6 +79,7 @@ function setup(context: ControllerContext): Running {
     if (!pod?.metadata.finalizers?.includes(trackingFinalizer)) return;
     const owner = controllerOf(pod);
     if (owner?.kind === 'Job' && jobs.get(owner.name, namespace)?.metadata.uid === owner.uid) return;
+    if (adoptersOf(pod).length > 0) return;
     await release(pod);
   }
 
@@ -89,6 +105,7 @@ function setup(context: ControllerContext): Running {
       resource: resources.pods,
       selector: job.spec?.selector,
       candidates: pods.list(namespace),
+      finalizer: trackingFinalizer,
     });
     if (isJobFinished(job)) {
       await Promise.all(owned.filter(({ metadata }) => metadata.finalizers?.includes(trackingFinalizer)).map(release));
