@@ -6,11 +6,6 @@ import { writeFileSync } from 'node:fs';
 import type { ClusterState } from '../boot/state.ts';
 import { allFaults, deployWorkload, faultById, heal, inject, injectedFaults } from './injection.ts';
 
-export const faultUsage = `fault       fault list          what can be broken (--json: with symptoms and what a right diagnosis says)
-              fault workload      deploy what the users of the cluster run; inject does it too
-              fault inject ID     break it, and return once it shows (--answer FILE: write what a right diagnosis says)
-              fault heal [ID]     make it whole again; without ID, every fault that is in`;
-
 export interface FaultFlags {
   readonly json: boolean;
   /** Where the answer goes; nothing is printed of it, so that whoever is to find the fault cannot read it. */
