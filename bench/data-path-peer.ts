@@ -9,6 +9,15 @@ export interface PathFigures {
   /** Round trip of one byte, in microseconds: the middle one of all. */
   readonly roundTripUs: number;
   readonly gigabitsPerSecond: number;
+  /** Of both ends, what their kernel did for them on the way included. */
+  readonly processorPerRoundTripUs: number;
+  readonly processorPerGigabitMs: number;
+}
+
+/** What the server tells at the end of a connection. */
+interface Served {
+  readonly bytes: number;
+  readonly processorUs: number;
 }
 
 const echo = 0x65;
@@ -17,60 +26,88 @@ const chunk = Buffer.alloc(256 * 1024);
 
 function serve(port: number): void {
   createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
+    const began = process.cpuUsage();
+    let bytes = -1;
+    let echoes = false;
     socket.on('error', () => socket.destroy());
-    socket.once('data', (first) => {
-      if (first[0] === echo) {
-        // The first question may have come together with the word.
-        if (first.length > 1) socket.write(first.subarray(1));
-        socket.on('data', (data) => socket.write(data));
-        return;
-      }
-      let bytes = first.length - 1;
-      socket.on('data', (data) => (bytes += data.length));
-      // What has arrived counts, not what the sender's kernel has taken.
-      socket.on('end', () => socket.end(String(bytes)));
+    socket.on('data', (data) => {
+      const first = bytes < 0;
+      if (first) echoes = data[0] === echo;
+      bytes += data.length;
+      // The first byte is a word to us, whatever has come together with it.
+      if (echoes && (!first || data.length > 1)) socket.write(first ? data.subarray(1) : data);
+    });
+    // What has arrived counts, not what the sender's kernel has taken.
+    socket.on('end', () => {
+      const served: Served = { bytes, processorUs: processorSince(began) };
+      socket.end(JSON.stringify(served));
     });
   }).listen(port);
 }
 
-async function open(host: string, port: number): Promise<Socket> {
+function processorSince(began: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(began);
+  return user + system;
+}
+
+async function open(host: string, port: number, word: number): Promise<Socket> {
   const socket = connect({ host, port, noDelay: true, allowHalfOpen: true });
   await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  socket.write(Uint8Array.of(word));
   return socket;
 }
 
-async function roundTrip(host: string, port: number, milliseconds: number): Promise<number> {
-  const socket = await open(host, port);
+async function finish(socket: Socket): Promise<Served> {
+  let text = '';
+  socket.on('data', (data) => (text += data.toString()));
+  const ended = new Promise<void>((resolve, reject) => socket.once('end', () => resolve()).once('error', reject));
+  socket.end();
+  await ended;
+  return JSON.parse(text) as Served;
+}
+
+async function roundTrip(
+  host: string,
+  port: number,
+  milliseconds: number,
+): Promise<Pick<PathFigures, 'roundTripUs' | 'processorPerRoundTripUs'>> {
+  const socket = await open(host, port, echo);
   const samples: number[] = [];
+  const began = process.cpuUsage();
   const end = performance.now() + milliseconds;
-  socket.write(Uint8Array.of(echo));
   while (performance.now() < end) {
     const start = performance.now();
     socket.write('x');
     await new Promise((resolve) => socket.once('data', resolve));
     samples.push((performance.now() - start) * 1000);
   }
-  socket.destroy();
+  const own = processorSince(began);
+  const { processorUs } = await finish(socket);
   // The first ones are the compiler's.
   const settled = samples.slice(Math.floor(samples.length / 10)).toSorted((a, b) => a - b);
-  return settled[Math.floor(settled.length / 2)] ?? Number.NaN;
+  return {
+    roundTripUs: settled[Math.floor(settled.length / 2)] ?? Number.NaN,
+    processorPerRoundTripUs: (own + processorUs) / samples.length,
+  };
 }
 
-async function throughput(host: string, port: number, milliseconds: number): Promise<number> {
-  const socket = await open(host, port);
-  const answer = new Promise<string>((resolve, reject) => {
-    let text = '';
-    socket.on('data', (data) => (text += data.toString()));
-    socket.once('end', () => resolve(text)).once('error', reject);
-  });
+async function throughput(
+  host: string,
+  port: number,
+  milliseconds: number,
+): Promise<Pick<PathFigures, 'gigabitsPerSecond' | 'processorPerGigabitMs'>> {
+  const socket = await open(host, port, sink);
+  const began = process.cpuUsage();
   const start = performance.now();
-  socket.write(Uint8Array.of(sink));
   while (performance.now() - start < milliseconds) {
     if (!socket.write(chunk)) await new Promise<void>((resolve) => socket.once('drain', () => resolve()));
   }
-  socket.end();
-  const bytes = Number(await answer);
-  return (bytes * 8) / ((performance.now() - start) * 1e6);
+  const { bytes, processorUs } = await finish(socket);
+  const gigabits = (bytes * 8) / 1e9;
+  return {
+    gigabitsPerSecond: gigabits / ((performance.now() - start) / 1000),
+    processorPerGigabitMs: (processorSince(began) + processorUs) / 1000 / gigabits,
+  };
 }
 
 if (process.argv[1] === import.meta.filename) {
@@ -80,8 +117,8 @@ if (process.argv[1] === import.meta.filename) {
     const [host = '', port, seconds] = rest;
     const milliseconds = Number(seconds) * 1000;
     const figures: PathFigures = {
-      roundTripUs: await roundTrip(host, Number(port), milliseconds),
-      gigabitsPerSecond: await throughput(host, Number(port), milliseconds),
+      ...(await roundTrip(host, Number(port), milliseconds)),
+      ...(await throughput(host, Number(port), milliseconds)),
     };
     process.stdout.write(`${JSON.stringify(figures)}\n`);
   }

@@ -22,6 +22,13 @@ const port = 5201;
 const bare = 'bare veth';
 const namespace = '/api/v1/namespaces/default';
 
+const figures = [
+  ['round trip', 'µs', 'lower', 'roundTripUs'],
+  ['throughput', 'Gbit/s', 'higher', 'gigabitsPerSecond'],
+  ['processor time of a round trip', 'µs', 'lower', 'processorPerRoundTripUs'],
+  ['processor time of a gigabit', 'ms', 'lower', 'processorPerGigabitMs'],
+] as const;
+
 type Role = 'client' | 'server';
 
 function nodeOf(cluster: string, role: Role): string {
@@ -87,12 +94,11 @@ async function measure(bench: Bench, { name, network, rounds, seconds }: Place):
         round % 2 === 0
           ? [await path(seconds), await veth(seconds)]
           : await veth(seconds).then(async (first) => [await path(seconds), first] as const);
-      const trip = { name: `round trip to a ${target}, ${network}`, unit: 'µs', better: 'lower' } as const;
-      const rate = { name: `throughput to a ${target}, ${network}`, unit: 'Gbit/s', better: 'higher' } as const;
-      bench.record(trip, ours, [own.roundTripUs]);
-      bench.record(trip, bare, [floor.roundTripUs]);
-      bench.record(rate, ours, [own.gigabitsPerSecond]);
-      bench.record(rate, bare, [floor.gigabitsPerSecond]);
+      for (const [figure, unit, better, key] of figures) {
+        const name = `${figure} to a ${target}, ${network}`;
+        bench.record({ name, unit, better }, ours, [own[key]]);
+        bench.record({ name, unit, better }, bare, [floor[key]]);
+      }
       const overhead = (1 - own.gigabitsPerSecond / floor.gigabitsPerSecond) * 100;
       bench.record({ name: `throughput lost to a ${target}, ${network}`, unit: '%', better: 'lower' }, ours, [
         overhead,
