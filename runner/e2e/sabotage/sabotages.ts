@@ -172,7 +172,7 @@ export const sabotages: readonly Sabotage[] = [
   {
     id: 'services-stale-flows',
     title: 'nothing is ever removed from the connection tracker',
-    break: [{ in: 'all', script: 'mount --bind "$(command -v false)" "$(command -v conntrack)"' }],
+    break: [{ in: 'all', script: 'mount --bind /bin/false "$(command -v conntrack)"' }],
     heal: [{ in: 'all', script: 'umount "$(command -v conntrack)"' }],
     reddens: ['services.endpoints.udp-flow'],
   },
