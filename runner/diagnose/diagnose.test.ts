@@ -2,14 +2,18 @@
 /** What objects, Leases, probes and pings are taken for: each with the smallest input that shows it, and nothing in health. */
 import type { V1Pod } from '@kubernetes/client-node';
 import { expect } from 'chai';
+import { finding, type Finding } from '../../suites/network/findings/finding.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
 import { controlPlaneDiagnoses, type ControlPlaneInput } from './control-plane.ts';
+import { forwardedZones } from './corefile.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
 import { calmer, linkDiagnoses, parsePing } from './node-links.ts';
 import { describeAddress, parseTarget, partyFrom } from './parties.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
+import { nodeDiagnoses } from './node-diagnoses.ts';
 import { planProbes } from './probe-plan.ts';
 import { policyOpinions } from './policy-opinions.ts';
+import { resolverDiagnoses } from './resolver-diagnoses.ts';
 import { workloadDiagnoses } from './workloads.ts';
 
 const now = Date.parse('2026-11-21T12:00:00Z');
@@ -123,6 +127,43 @@ describe('diagnose: objects', () => {
   });
 });
 
+describe('diagnose: names', () => {
+  it('tells name servers that are nothing, and few dots', () => {
+    const client = pod('client-0', 'n1', '10.0.1.9');
+    const told = (spec: object): string[] =>
+      reasonsOf(resolverDiagnoses(shop({ pods: [{ ...client, spec: { containers: [], ...spec } }] })));
+    expect(told({ dnsPolicy: 'None', dnsConfig: { nameservers: ['10.96.0.99'] } })).to.deep.equal([
+      'dns name-resolution Pod shop/client-0',
+    ]);
+    // A Service, and a server that is none of the cluster's.
+    expect(told({ dnsConfig: { nameservers: ['10.96.0.5', '9.9.9.9'] } })).to.deep.equal([]);
+    expect(told({ dnsConfig: { options: [{ name: 'ndots', value: '1' }] } })).to.have.length(1);
+    expect(told({ dnsConfig: { options: [{ name: 'ndots', value: '2' }] } })).to.deep.equal([]);
+    expect(told({ dnsPolicy: 'Default', dnsConfig: { options: [{ name: 'ndots', value: '1' }] } })).to.deep.equal([]);
+  });
+});
+
+describe('diagnose: nodes', () => {
+  const wrongWay = (node: string, to: string): Finding =>
+    finding({
+      about: 'wrong-node n3 4',
+      component: 'network plugin',
+      node,
+      object: 'route',
+      what: 'wrong',
+      proof: ['10.0.3.0/25 via 192.0.2.1 dev eth0', `192.0.2.1 is ${to}`, 'n3 is 192.0.2.3'],
+      remedy: '',
+    });
+
+  it('takes two nodes that send packets to each other for one loop', () => {
+    const [found, ...more] = nodeDiagnoses([wrongWay('n1', 'n2'), wrongWay('n2', 'n1')]);
+    expect(more).to.deep.equal([]);
+    expect(found).to.include({ reason: 'routing-loop', component: 'network' });
+    expect(found?.objects).to.deep.equal(['Node n1', 'Node n2']);
+    expect(nodeDiagnoses([wrongWay('n1', 'n2')]).map(({ reason }) => reason)).to.deep.equal(['wrong-route']);
+  });
+});
+
 describe('diagnose: control plane', () => {
   const lease = (name: string, ageMs: number, namespace = 'kube-system') => ({
     namespace,
@@ -170,7 +211,7 @@ describe('diagnose: control plane', () => {
 
 describe('diagnose: probes', () => {
   const plan = (objects: NetworkObjects) =>
-    planProbes({ objects, opinions: policyOpinions(objects), nodes: ['n1', 'n2'] });
+    planProbes({ objects, opinions: policyOpinions(objects), nodes: ['n1', 'n2'], forwardedZones: ['corp.example'] });
 
   it('plans every kind of path, and nothing that policies forbid', () => {
     const kinds = new Set(plan(shop()).map(({ kind }) => kind));
@@ -222,6 +263,8 @@ describe('diagnose: probes', () => {
         'seq=0 ttl=64 time=0.1 ms\nseq=1 ttl=64 time=0.3 ms\nseq=2 ttl=64 time=90 ms\n40 packets transmitted, 3 packets received',
       ),
     ).to.deep.equal({ sent: 40, received: 3, medianMs: 0.3 });
+    // The last one was under way when time was up.
+    expect(parsePing('seq=0 ttl=64 time=9 ms\n2 packets transmitted, 1 packets received')?.sent).to.equal(1);
     const ping = (from: string, to: string, received: number, octets = 56, medianMs = 1) => ({
       from,
       to,
@@ -240,6 +283,65 @@ describe('diagnose: probes', () => {
     // Small ones waited as long, or it passed: a busy machine.
     expect(linkDiagnoses([ping('a', 'b', 40, 56, 20), ping('a', 'b', 8, 1472, 25), ...others])).to.deep.equal([]);
     expect(linkDiagnoses(calmer(slow, [ping('a', 'b', 8, 1472, 2)]))).to.deep.equal([]);
+  });
+
+  it('asks programs what their kubelets ask, and tells those that hang by whose work they do', () => {
+    const storage = pod('csi-0', 'n1', '10.0.1.7');
+    storage.spec = {
+      nodeName: 'n1',
+      containers: [
+        {
+          name: 'c',
+          ports: [{ name: 'hz', containerPort: 9898 }],
+          livenessProbe: { httpGet: { path: '/hz', port: 'hz' } },
+        },
+      ],
+      volumes: [{ name: 'k', hostPath: { path: '/var/lib/kubelet' } }],
+    };
+    storage.status = {
+      ...storage.status,
+      containerStatuses: [{ name: 'c', image: 'i', imageID: '', ready: true, restartCount: 0, state: { running: {} } }],
+    };
+    const [probe] = plan(shop({ pods: [...shop().pods, storage] })).filter(({ kind }) => kind === 'health');
+    expect(probe).to.include({ host: '10.0.1.7', port: 9898, path: '/hz' });
+    if (probe === undefined) return;
+    const hangs: ProbeOutcome = { probe, outcome: 'dropped', error: 'connected, but no answer came', latencyMs: 800 };
+    expect(reasonsOf(outcomeDiagnoses([hangs]))).to.deep.equal(['storage storage Pod shop/csi-0']);
+    expect(worthTracing([hangs], [])).to.deep.equal([]);
+    expect(outcomeDiagnoses([{ probe, outcome: 'allowed', status: 200, latencyMs: 1 }])).to.deep.equal([]);
+  });
+
+  it('asks for the domains that cluster DNS forwards, and blames those servers only where DNS itself answers', () => {
+    const dns = {
+      metadata: { namespace: 'kube-system', name: 'kube-dns' },
+      spec: { clusterIP: '10.96.0.10', ports: [] },
+    };
+    const probes = plan(shop({ services: [...shop().services, dns] })).filter(({ protocol }) => protocol === 'dns');
+    const results = (own: string): ProbeOutcome[] =>
+      probes.map((probe) => ({ probe, outcome: probe.kind === 'zone' ? 'SERVFAIL' : own, latencyMs: 5 }));
+    expect(reasonsOf(outcomeDiagnoses(results('NOERROR')))).to.deep.equal([
+      'dns name-resolution ConfigMap kube-system/coredns',
+    ]);
+    expect(reasonsOf(outcomeDiagnoses(results('dropped')))).to.deep.equal([]);
+  });
+
+  it('reads the forwarded domains of a Corefile', () => {
+    const corefile = `
+      corp.example:53 dns://lab.example. {
+        errors
+        forward . 192.0.2.53
+      }
+      .:53 {
+        kubernetes cluster.local in-addr.arpa {
+          pods insecure
+        }
+        forward old.example 192.0.2.54  # the old one
+        forward . /etc/resolv.conf {
+          max_concurrent 1000
+        }
+      }`;
+    expect(forwardedZones(corefile)).to.deep.equal(['corp.example', 'lab.example', 'old.example']);
+    expect(forwardedZones('')).to.deep.equal([]);
   });
 
   it('asks a Service from the node only if policies let the node in', () => {

@@ -9,14 +9,16 @@ import { readNetworkObjects, type NetworkObjects } from '../target/network-objec
 import type { OwnNodeAccess } from '../target/node-access.ts';
 import { controlPlaneDiagnoses, isSlow } from './control-plane.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
+import { forwardedZones } from './corefile.ts';
 import { observeFlow } from './flow.ts';
-import { missingPrograms, nodeDiagnosis } from './node-diagnoses.ts';
+import { missingPrograms, nodeDiagnoses } from './node-diagnoses.ts';
 import { calmer, linkDiagnoses } from './node-links.ts';
 import { pingNodes } from './ping-nodes.ts';
 import { policyOpinions } from './policy-opinions.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing } from './probe-outcome.ts';
 import { planProbes, type PlannedProbe } from './probe-plan.ts';
-import { measureAnswers, readControlPlane, readLeases, readPodEvents } from './read-control-plane.ts';
+import { measureAnswers, readControlPlane, readCorefile, readLeases, readPodEvents } from './read-control-plane.ts';
+import { resolverDiagnoses } from './resolver-diagnoses.ts';
 import { sendProbes } from './send-probes.ts';
 import { sharedStates } from './shared-states.ts';
 import { verdictDiagnosis } from './verdict-diagnosis.ts';
@@ -49,9 +51,10 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     gaps.push(`no node could be looked at: ${messageOf(error)}`);
     return undefined;
   });
-  const [objects, controlPlane, access] = await Promise.all([
+  const [objects, controlPlane, corefile, access] = await Promise.all([
     readNetworkObjects(kube),
     readControlPlane(kube),
+    readCorefile(kube),
     opening,
   ]);
   if (openAccess === undefined) gaps.push('no node was looked at: node probes were turned off');
@@ -64,14 +67,19 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
   ]);
   log(`looked at ${sites.size} of ${objects.nodes.length} nodes`);
   const { now } = controlPlane;
-  const fromApi = workloadDiagnoses({ objects, events, now });
+  const fromApi = [...workloadDiagnoses({ objects, events, now }), ...resolverDiagnoses(objects)];
   const states = [...sites.values()].map(({ state }) => state);
   const { nodes, pods, services, slices } = objects;
   const fromNodes = [
-    ...nodeFindings(states, { nodes, pods, services, endpointSlices: slices }).map(nodeDiagnosis),
+    ...nodeDiagnoses(nodeFindings(states, { nodes, pods, services, endpointSlices: slices })),
     ...missingPrograms(states),
   ];
-  const plan = planProbes({ objects, opinions: policyOpinions(objects), nodes: [...sites.keys()] });
+  const plan = planProbes({
+    objects,
+    opinions: policyOpinions(objects),
+    nodes: [...sites.keys()],
+    forwardedZones: forwardedZones(corefile),
+  });
   const [results, fromLinks] = await Promise.all([
     sendProbes(plan, { objects, sites, gaps }),
     examineLinks(objects, sites),

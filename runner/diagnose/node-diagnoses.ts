@@ -39,7 +39,44 @@ const reasonsByAbout: readonly { readonly pattern: RegExp; readonly reason: stri
 /** Findings that matter less than what packets show: they may be without effect. */
 const mild = new Set(['clock-skew', 'loss', 'not-programmed']);
 
-export function nodeDiagnosis({ key, component, node, object, what, proof, remedy }: Finding): Diagnosis {
+/** What the states of the nodes show. Two nodes that send packets for a third one to each other have one fault. */
+export function nodeDiagnoses(findings: readonly Finding[]): Diagnosis[] {
+  const told = findings.map((finding) => ({ ...finding, ...aside(finding) }));
+  const loops = told.filter(({ sentTo, goal, node }) =>
+    told.some((other) => sentTo !== undefined && other.node === sentTo && other.sentTo === node && other.goal === goal),
+  );
+  return [
+    ...told.filter((finding) => !loops.includes(finding)).map(nodeDiagnosis),
+    ...[...Map.groupBy(loops, ({ goal, node, sentTo = '' }) => [goal, ...[node, sentTo].toSorted()].join(' '))].map(
+      ([, found]) => loopDiagnosis(found),
+    ),
+  ];
+}
+
+/** For whom packets are, and which other node they are sent to instead. */
+function aside({ key, proof }: Finding): { readonly goal?: string; readonly sentTo?: string } {
+  const about = key.split('|')[3] ?? '';
+  const [kind, goal] = about.split(' ');
+  if (kind !== 'wrong-node' || goal === undefined) return {};
+  const sentTo = proof.map((line) => /^\S+ is (\S+)$/.exec(line)?.[1]).find((one) => one !== undefined && one !== goal);
+  return { goal, ...(sentTo === undefined ? {} : { sentTo }) };
+}
+
+function loopDiagnosis(found: readonly (Finding & { readonly goal?: string; readonly sentTo?: string })[]): Diagnosis {
+  const nodes = [...new Set(found.map(({ node }) => node))];
+  return {
+    reason: 'routing-loop',
+    component: 'network',
+    ...(nodes[0] === undefined ? {} : { node: nodes[0] }),
+    objects: nodes.map((name) => `Node ${name}`),
+    summary: `${nodes.join(' and ')} send packets for pods of ${found[0]?.goal} to each other.`,
+    evidence: found.flatMap(({ proof }) => proof),
+    next: `Look at the routes to the pods of ${found[0]?.goal} on ${nodes.join(' and ')}, and who wrote them (ip route show; proto names the writer).`,
+    weight: 85,
+  };
+}
+
+function nodeDiagnosis({ key, component, node, object, what, proof, remedy }: Finding): Diagnosis {
   const about = key.split('|').slice(3).join('|');
   const match = reasonsByAbout.find(({ pattern }) => pattern.test(about));
   const reason = match?.reason ?? about.split(' ')[0] ?? 'unknown';

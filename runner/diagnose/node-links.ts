@@ -17,8 +17,11 @@ export function parsePing(text: string): Pick<PingSeen, 'sent' | 'received' | 'm
   const counts = /(\d+) packets transmitted, (\d+) (?:packets )?received/.exec(text);
   if (counts === null) return undefined;
   const times = [...text.matchAll(/ time=([\d.]+) ms/g)].map(([, ms]) => Number(ms));
+  const lastAnswered = Math.max(-1, ...[...text.matchAll(/\bseq=(\d+) /g)].map(([, seq]) => Number(seq)));
+  const sent = Number(counts[1]);
   return {
-    sent: Number(counts[1]),
+    // The last one may have been under way when time was up: it is not lost.
+    sent: lastAnswered === sent - 2 ? sent - 1 : sent,
     received: Number(counts[2]),
     medianMs: times.length === 0 ? undefined : median(times),
   };

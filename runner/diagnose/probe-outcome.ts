@@ -19,6 +19,7 @@ export function isConnected({ outcome, error }: ProbeOutcome): boolean {
 export function hasFailed(result: ProbeOutcome): boolean {
   const { probe, outcome, status } = result;
   if (probe.kind === 'forbidden') return isConnected(result);
+  if (probe.kind === 'health') return isConnected(result) && (status === undefined || status >= 400);
   if (probe.protocol === 'dns') return outcome !== 'NOERROR' && outcome !== 'NXDOMAIN';
   if (probe.protocol === 'http') return outcome !== 'allowed' || (status !== undefined && status >= 500);
   // What is no HTTP may not answer what a probe says; that a connection was made is enough.
@@ -83,6 +84,34 @@ function failures(results: readonly ProbeOutcome[]): Diagnosis[] {
           weight: 83,
         },
       ];
+    if (probe.kind === 'zone')
+      // Where cluster DNS is not reached at all, that is said elsewhere.
+      return answersFor(from.name, results)
+        ? [
+            {
+              reason: 'name-resolution',
+              component: 'dns',
+              objects: ['ConfigMap kube-system/coredns', ...objects],
+              summary: `Names of ${probe.zone} do not resolve: cluster DNS ${outcome === 'dropped' ? 'gives no answer' : `answers ${outcome}`}, while it does for names of the cluster.`,
+              evidence,
+              next: `Look at the servers to which the Corefile forwards ${probe.zone}: whether they are there, and reached from the DNS pods.`,
+              weight: 61,
+            },
+          ]
+        : [];
+    if (probe.kind === 'health')
+      return [
+        {
+          reason: probe.part === 'storage' ? 'storage' : 'application',
+          component: probe.part ?? 'application',
+          ...(toNode === undefined || probe.part === undefined ? {} : { node: toNode }),
+          objects: [`Pod ${server}`],
+          summary: `The program in ${server} ${status === undefined ? 'takes connections and gives no answer' : `answers with HTTP status ${status}`} where its kubelet asks whether it is well (${probe.path}).`,
+          evidence,
+          next: 'It hangs or is overloaded: look at its CPU and its logs.',
+          weight: 54,
+        },
+      ];
     if (probe.protocol === 'http' && isConnected(result))
       return [
         {
@@ -114,6 +143,11 @@ function failures(results: readonly ProbeOutcome[]): Diagnosis[] {
   });
 }
 
+/** Others of the source's questions to cluster DNS were answered. */
+function answersFor(name: string, results: readonly ProbeOutcome[]): boolean {
+  return results.some((one) => one.probe.kind === 'dns' && one.probe.from.name === name && !hasFailed(one));
+}
+
 const tracesMost = 4;
 
 /** Failed flows whose cause packets can show, one for each pair of ends; plain ways before those through Services. */
@@ -125,12 +159,14 @@ export function worthTracing(results: readonly ProbeOutcome[], known: readonly D
     service: 3,
     'node-port': 4,
     dns: 1,
+    zone: 9,
+    health: 9,
     forbidden: 9,
   };
   const failed = results.filter(
     (result) =>
       hasFailed(result) &&
-      result.probe.kind !== 'forbidden' &&
+      order[result.probe.kind] < 9 &&
       !(result.probe.protocol === 'http' && isConnected(result) && result.probe.kind !== 'large'),
   );
   const chosen = new Map<string, PlannedProbe>();

@@ -13,12 +13,18 @@ export interface PlannedProbe {
   readonly host: string;
   readonly port: number;
   readonly protocol: 'tcp' | 'udp' | 'http' | 'dns';
-  readonly kind: 'dns' | 'service' | 'endpoint' | 'local-pod' | 'node-port' | 'large' | 'forbidden';
+  readonly kind: 'dns' | 'zone' | 'service' | 'endpoint' | 'local-pod' | 'health' | 'node-port' | 'large' | 'forbidden';
   /** `namespace/name`. */
   readonly service?: string;
   /** Node of the server, where there is only one. */
   readonly toNode?: string;
   readonly payloadOctets?: number;
+  /** Whose work the server does, where it is none of the users'. */
+  readonly part?: 'storage' | 'dns';
+  /** Of HTTP. */
+  readonly path?: string;
+  /** Of DNS: the domain that is asked about; absent: a name of the cluster. */
+  readonly zone?: string;
   /** Of a forbidden flow. */
   readonly policies?: readonly string[];
 }
@@ -31,6 +37,8 @@ export interface PlanInput {
   ) => readonly PolicyOpinion[];
   /** Nodes that can be looked at. */
   readonly nodes: readonly string[];
+  /** Domains that cluster DNS forwards to servers of their own. */
+  readonly forwardedZones: readonly string[];
 }
 
 const most = {
@@ -41,6 +49,8 @@ const most = {
   forbidden: 12,
   nodePorts: 12,
   local: 20,
+  health: 30,
+  zones: 4,
 } as const;
 export const largeOctets = 3_000;
 
@@ -48,17 +58,62 @@ export function planProbes(input: PlanInput): PlannedProbe[] {
   const { objects, nodes } = input;
   const vantages = nodes.flatMap((node) => vantagesOn(objects, node).slice(0, 40));
   const byNode = new Map(nodes.map((node) => [node, vantages.filter((pod) => pod.node === node)]));
-  return nodes.flatMap((node) => {
+  const fromNodes = nodes.flatMap((node) => {
     const here = byNode.get(node) ?? [];
     return [
       ...dnsProbes(input, here),
       ...serviceProbes(input, here, node),
       ...endpointProbes(input, here),
       ...localProbes(input, node),
+      ...healthProbes(input, node),
       ...nodePortProbes(input, node),
       ...forbiddenProbes(input, here),
     ];
   });
+  // Who asks matters little here: it is the servers behind cluster DNS that are asked about.
+  const asking = fromNodes.find(({ kind, host }) => kind === 'dns' && host === '');
+  return [...fromNodes, ...(asking === undefined ? [] : zoneProbes(asking, input.forwardedZones))];
+}
+
+function zoneProbes(asking: PlannedProbe, zones: readonly string[]): PlannedProbe[] {
+  return zones.slice(0, most.zones).map((zone) => ({ ...asking, kind: 'zone', zone }));
+}
+
+/** What kubelets ask of programs over HTTP: a program that hangs is known by it before it is restarted. */
+function healthProbes({ objects }: PlanInput, node: string): PlannedProbe[] {
+  const from = nodeParty(objects, node);
+  if (from === undefined) return [];
+  return objects.pods
+    .filter(({ spec, status }) => spec?.nodeName === node && status?.phase === 'Running' && status.podIP !== undefined)
+    .flatMap((pod): PlannedProbe[] => {
+      const party = partyOfPod(pod);
+      const running = new Set(
+        (pod.status?.containerStatuses ?? []).flatMap(({ name, state }) =>
+          state?.running === undefined ? [] : [name],
+        ),
+      );
+      const asked = (pod.spec?.containers ?? [])
+        .filter(({ name }) => running.has(name))
+        .flatMap((container) => {
+          const get = container.livenessProbe?.httpGet ?? container.readinessProbe?.httpGet;
+          const port = Number(container.ports?.find(({ name }) => name === get?.port)?.containerPort ?? get?.port);
+          return get === undefined || get.scheme === 'HTTPS' || get.host !== undefined || Number.isNaN(port)
+            ? []
+            : [{ port, path: get.path ?? '/' }];
+        });
+      return asked.map(({ port, path }) => ({
+        from,
+        to: `${party.name}:${port}`,
+        host: party.addresses[0] ?? '',
+        port,
+        path,
+        protocol: 'http',
+        kind: 'health',
+        toNode: node,
+        ...partOf(pod),
+      }));
+    })
+    .slice(0, most.health);
 }
 
 /** Ready pods of their own network; those of different namespaces first. */
@@ -224,6 +279,13 @@ function localProbes({ objects }: PlanInput, node: string): PlannedProbe[] {
         }),
     )
     .slice(0, most.local);
+}
+
+/** Node plugins of storage are known by the folder in which the kubelet looks for them. */
+function partOf({ metadata, spec }: V1Pod): Pick<PlannedProbe, 'part'> {
+  if (metadata?.labels?.['k8s-app'] === 'kube-dns') return { part: 'dns' };
+  const folders = (spec?.volumes ?? []).map(({ hostPath }) => hostPath?.path ?? '');
+  return folders.some((path) => path.startsWith('/var/lib/kubelet')) ? { part: 'storage' } : {};
 }
 
 /** From one node to the next one's. */

@@ -109,6 +109,17 @@ async function measure(send: () => Promise<{ status: number }>): Promise<number[
   return (await Promise.all(times)).filter((one) => one !== undefined);
 }
 
+/** The configuration of CoreDNS; the empty text where there is none or it may not be read. */
+export async function readCorefile(kube: KubeClients): Promise<string> {
+  try {
+    const response = await kube.request({ path: '/api/v1/namespaces/kube-system/configmaps/coredns' });
+    if (response.status !== 200) return '';
+    return (response.json() as { data?: Record<string, string> }).data?.['Corefile'] ?? '';
+  } catch {
+    return '';
+  }
+}
+
 export async function readPodEvents(kube: KubeClients, { pods }: NetworkObjects): Promise<PodEvent[]> {
   const pending = pods
     .filter(({ status, spec }) => status?.phase === 'Pending' && spec?.nodeName !== undefined)

@@ -78,13 +78,14 @@ async function sendAll(
   const [attempts, answers] = await Promise.all([
     agent.request('attempt', {
       concurrency,
-      attempts: streams.map(({ host, port, protocol, payloadOctets }, index) => ({
+      attempts: streams.map(({ host, port, protocol, payloadOctets, path }, index) => ({
         nonce: `plumb-diagnose-${index}`,
         protocol: protocol === 'dns' ? ('tcp' as const) : protocol,
         host,
         port,
         timeoutMs,
         ...(payloadOctets === undefined ? {} : { payloadBytes: payloadOctets }),
+        ...(path === undefined ? {} : { path }),
       })),
     }),
     askAll(names, { agent, session, pid, timeoutMs }),
@@ -108,7 +109,7 @@ async function sendAll(
   ];
 }
 
-/** The name that every cluster has, in the pod's own domain, at its own nameserver or at the one that is named. */
+/** The name that every cluster has, in the pod's own domain, or one of the zone, at the pod's own nameserver or at the one that is named. */
 async function askAll(
   probes: readonly PlannedProbe[],
   { agent, session, pid, timeoutMs }: Sending,
@@ -125,7 +126,12 @@ async function askAll(
       : [{ probe: probe.host === '' ? { ...probe, to: `its nameserver ${server}`, host: server } : probe, server }];
   });
   const { results } = await agent.request('dns', {
-    questions: asked.map(({ server }) => ({ server, name, type: 'A', timeoutMs })),
+    questions: asked.map(({ server, probe: { zone } }) => ({
+      server,
+      name: zone === undefined ? name : `plumb-diagnose.${zone}.`,
+      type: 'A',
+      timeoutMs,
+    })),
   });
   return asked.flatMap(({ probe }, index): ProbeOutcome[] => {
     const result: DnsResult | undefined = results[index];

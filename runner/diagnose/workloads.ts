@@ -262,7 +262,7 @@ function podsOf({ pods }: NetworkObjects, { metadata, spec }: V1Service): V1Pod[
 }
 
 /** Deployments are not read for this; pods tell theirs by their owners' names. */
-function ownersOf({ metadata }: V1Pod): string[] {
+export function ownersOf({ metadata }: V1Pod): string[] {
   return (metadata?.ownerReferences ?? []).map((owner: V1OwnerReference) =>
     owner.kind === 'ReplicaSet'
       ? `Deployment ${metadata?.namespace}/${owner.name.replace(/-[a-z0-9]+$/, '')}`
