@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 
 import { mayLeaveFlows, parseFlows, staleFlows, udpState } from './conntrack.ts';
+import { backend, servicePort } from './testing.ts';
 import type { UdpState } from './conntrack.ts';
 import type { ServicePort } from './service-model.ts';
 
@@ -52,24 +53,7 @@ describe('stale UDP flows', () => {
 });
 
 function state(addresses: readonly string[], facts: Partial<ServicePort> = {}): UdpState {
-  const port: ServicePort = {
-    namespace: 'kube-system',
-    name: 'dns',
-    portName: 'dns',
-    protocol: 'udp',
-    port: 53,
-    clusterIP: '10.96.0.10',
-    nodePort: 30053,
-    healthCheckNodePort: undefined,
-    externalIPs: [],
-    loadBalancerIPs: [],
-    loadBalancerSourceRanges: [],
-    affinitySeconds: undefined,
-    externalLocal: false,
-    internalLocal: false,
-    ...facts,
-  };
-  const conditions = { ready: true, serving: true, terminating: false, forZones: [], forNodes: [] };
-  const backends = addresses.map((address) => ({ address, port: 5353, local: false, ...conditions }));
+  const port = servicePort({ protocol: 'udp', port: 53, clusterIP: '10.96.0.10', nodePort: 30053, ...facts });
+  const backends = addresses.map((address) => backend(address, { port: 5353 }));
   return udpState(port, backends) ?? { port, backends: new Set() };
 }

@@ -4,11 +4,12 @@ import { expect } from 'chai';
 
 import { planServicePort } from '../../proxy/nftables/plan.ts';
 import { assembleTable } from '../../proxy/nftables/rule-store.ts';
+import { backend, servicePort } from '../../proxy/testing.ts';
 import { masqueradeTable } from '../masquerade.ts';
 import { compilePolicies } from '../policy/compile.ts';
 import { makeWorld } from './netns-world.ts';
 import type { NetworkPolicy } from '../../machinery/api-types.ts';
-import type { Backend, ServicePort } from '../../proxy/service-model.ts';
+import type { ServicePort } from '../../proxy/service-model.ts';
 import type { PolicyPod } from '../policy/policy-pods.ts';
 import type { Peer, World } from './netns-world.ts';
 
@@ -209,7 +210,7 @@ describe('data path', function () {
       const rules = list.map(({ port, endpoints }) =>
         planServicePort(
           port,
-          endpoints.map((peer) => backend(peer, nodeOf(peer) === node.name)),
+          endpoints.map((peer) => backend(peer.address, { local: nodeOf(peer) === node.name })),
           options,
         ),
       );
@@ -255,28 +256,8 @@ function service(
   facts: Partial<ServicePort>,
   endpoints: readonly Peer[],
 ): { port: ServicePort; endpoints: readonly Peer[] } {
-  const port: ServicePort = {
-    namespace: 'default',
-    name: 'web',
-    portName: `${facts.protocol ?? 'tcp'}-${facts.port ?? 80}`,
-    protocol: 'tcp',
-    port: 80,
-    clusterIP: virtual,
-    nodePort: undefined,
-    healthCheckNodePort: undefined,
-    externalIPs: [],
-    loadBalancerIPs: [],
-    loadBalancerSourceRanges: [],
-    affinitySeconds: undefined,
-    externalLocal: false,
-    internalLocal: false,
-    ...facts,
-  };
-  return { port, endpoints };
-}
-
-function backend({ address }: Peer, local: boolean): Backend {
-  return { address, port: 8080, local, ready: true, serving: true, terminating: false, forZones: [], forNodes: [] };
+  const portName = `${facts.protocol ?? 'tcp'}-${facts.port ?? 80}`;
+  return { port: servicePort({ portName, clusterIP: virtual, ...facts }), endpoints };
 }
 
 function deny(namespace: string, type: 'Ingress' | 'Egress'): NetworkPolicy {

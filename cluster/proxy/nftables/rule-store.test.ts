@@ -3,36 +3,21 @@ import { expect } from 'chai';
 import * as fc from 'fast-check';
 
 import { planTransaction } from '../../network/nft/transaction.ts';
+import { randomChanges, ruleOptions as options } from '../testing.ts';
 import { planServicePort } from './plan.ts';
 import { RuleStore } from './rule-store.ts';
 import type { ElementSet, Table } from '../../network/nft/ruleset.ts';
-import type { RuleOptions } from '../rule-writer.ts';
-import type { Backend, ServicePort } from '../service-model.ts';
-
-const options: RuleOptions = {
-  node: { name: 'n1', zone: undefined },
-  family: 'ip',
-  clusterCIDRs: ['10.244.0.0/16'],
-  nodeAddresses: [],
-  nodePortAddresses: undefined,
-};
 
 describe('rule store', () => {
   it('gives the same transactions by its notes as a comparison of whole tables does, and ends empty', () => {
     fc.assert(
-      fc.property(fc.array(change, { minLength: 1, maxLength: 12 }), (changes) => {
+      fc.property(randomChanges({ maxEndpoints: 36 }), (changes) => {
         const store = new RuleStore();
         const empty = snapshot(store.take(options).table);
         let before = store.take(options).table;
-        for (const { name, facts, endpoints } of [
-          ...changes,
-          ...changes.map(({ name }) => ({ name, facts: {}, endpoints: undefined })),
-        ]) {
+        for (const { name, port, backends } of changes) {
           const copy = snapshot(before);
-          store.replace(
-            name,
-            endpoints === undefined ? [] : [planServicePort(service(name, facts), endpoints.map(backend), options)],
-          );
+          store.replace(name, backends === undefined ? [] : [planServicePort(port, backends, options)]);
           const { table, former } = store.take(options);
           const noted = planTransaction(before, table, former);
           const compared = planTransaction(copy, table);
@@ -65,41 +50,3 @@ function snapshot(table: Table): Table {
   ]);
   return { ...table, sets: new Map(sets) };
 }
-
-function service(name: string, facts: Partial<ServicePort>): ServicePort {
-  return {
-    namespace: 'default',
-    name,
-    portName: '',
-    protocol: 'tcp',
-    port: 80,
-    clusterIP: `10.96.0.${name.length}`,
-    nodePort: undefined,
-    healthCheckNodePort: undefined,
-    externalIPs: [],
-    loadBalancerIPs: [],
-    loadBalancerSourceRanges: [],
-    affinitySeconds: undefined,
-    externalLocal: false,
-    internalLocal: false,
-    ...facts,
-  };
-}
-
-function backend(host: number): Backend {
-  const facts = { ready: true, serving: true, terminating: false, forZones: [], forNodes: [] };
-  return { address: `10.244.1.${host}`, port: 8080, local: host % 2 === 0, ...facts };
-}
-
-const change = fc.record({
-  name: fc.constantFrom('a', 'bb', 'ccc'),
-  endpoints: fc.option(fc.uniqueArray(fc.integer({ min: 1, max: 40 }), { maxLength: 36 }), { nil: undefined }),
-  facts: fc.record({
-    // Shared by Services: they quarrel over it.
-    externalIPs: fc.constantFrom([], ['192.0.2.1'], ['192.0.2.1', '192.0.2.2']),
-    nodePort: fc.constantFrom(undefined, 30080, 30081),
-    affinitySeconds: fc.constantFrom(undefined, undefined, 60, 90),
-    externalLocal: fc.boolean(),
-    internalLocal: fc.boolean(),
-  }),
-});
