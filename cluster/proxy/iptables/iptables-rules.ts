@@ -12,11 +12,15 @@ import type { IptablesOptions } from './plan.ts';
 
 /** The lock of the legacy variant is shared with everybody who changes rules. */
 const wait = ['-w', '5'];
+/** See `restoreText`. */
+const chainsPerTransaction = { nft: 250, legacy: Infinity } as const;
+/** More emptied chains than this are tidied up although the proxy is busy. */
+const maxUntidy = 1000;
 const serviceChain = /^:(KUBE-(?:SVC|SVL|SEP|FW|EXT|XLB)-\S+) /gm;
 
 export class IptablesRules implements RuleWriter {
   readonly #variant: IptablesVariant;
-  readonly #store = new ChainStore();
+  readonly #store: ChainStore;
   readonly #localhostNodePorts: boolean;
   #options: IptablesOptions;
   /** Services' chains as the kernel has them; undefined when that is not known. */
@@ -28,6 +32,7 @@ export class IptablesRules implements RuleWriter {
     this.#options = options;
     this.#localhostNodePorts = options.localhostNodePorts;
     this.#variant = variant;
+    this.#store = new ChainStore(chainsPerTransaction[variant]);
   }
 
   configure(options: RuleOptions): void {
@@ -54,11 +59,13 @@ export class IptablesRules implements RuleWriter {
       await this.#writeAll();
       return { kind: 'whole', untidy: false };
     }
-    const text = this.#store.difference(this.#options, written);
+    const difference = (tidy: boolean): string => this.#store.difference(this.#options, written, { tidy });
+    // The legacy variant replaces the whole table whatever the change is: once is enough.
+    const text = difference(this.#variant === 'legacy' || this.#store.untidy > maxUntidy) || difference(true);
     if (text === '') return { kind: 'none', untidy: false };
     try {
       await this.#run('restore', [...wait, '--noflush'], text);
-      return { kind: 'difference', untidy: false };
+      return { kind: 'difference', untidy: this.#store.untidy > 0 };
     } catch (error) {
       await this.#writeAll();
       return { kind: 'whole', refused: error instanceof Error ? error.message : String(error), untidy: false };

@@ -25,10 +25,13 @@ export interface ServiceChains {
   readonly shared: readonly SharedRule[];
 }
 
-/** A rule in a chain that Services share. */
-export interface SharedRule {
+export interface ChainPlace {
   readonly table: KernelTable;
   readonly chain: string;
+}
+
+/** A rule in a chain that Services share. */
+export interface SharedRule extends ChainPlace {
   readonly rule: string;
 }
 
@@ -229,9 +232,11 @@ function comment(text: string): string {
   return `-m comment --comment ${text}`;
 }
 
-/** Chains that do not depend on Services, and what ends a chain that Services share. */
+/** Chains that do not depend on Services, those that Services share, and what ends one of these. */
 export interface BaseChains {
-  readonly fixed: readonly (SharedRule | { readonly table: KernelTable; readonly chain: string })[];
+  readonly fixed: readonly (SharedRule | ChainPlace)[];
+  /** Services add their rules to them. */
+  readonly shared: readonly ChainPlace[];
   /** Stays the last rule of its chain. */
   readonly last: readonly SharedRule[];
   /** Jumps from the kernel's own chains. */
@@ -263,6 +268,8 @@ export function baseChains({ family, nodePortAddresses, localhostNodePorts }: Ip
         'KUBE-FORWARD',
         `${comment('"kubernetes forwarding conntrack rule"')} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
       ),
+    ],
+    shared: [
       { table: 'nat', chain: 'KUBE-SERVICES' },
       { table: 'nat', chain: 'KUBE-NODEPORTS' },
       { table: 'filter', chain: 'KUBE-SERVICES' },
