@@ -19,8 +19,19 @@ describe('stale UDP flows', () => {
   it('are those to endpoints that a changed Service does not have, also on node ports of this node', () => {
     const changes = { before: [], after: [state(['10.244.1.2'])] };
     expect(staleFlows(parseFlows(saved), changes, own)).to.deep.equal([
-      { address: '10.96.0.10', port: 53, repliesFrom: '10.244.2.2' },
-      { address: '172.18.0.2', port: 30053, repliesFrom: '10.244.2.2' },
+      { address: '10.96.0.10', port: 53, repliesFrom: '10.244.2.2', repliesFromPort: 5353 },
+      { address: '172.18.0.2', port: 30053, repliesFrom: '10.244.2.2', repliesFromPort: 5353 },
+    ]);
+  });
+
+  it('are those to another port of the same endpoint', () => {
+    const [before, after] = [state(['10.244.1.2', '10.244.2.2']), state(['10.244.1.2', '10.244.2.2'], {}, 1053)];
+    expect(mayLeaveFlows(before, after)).to.equal(true);
+    const found = staleFlows(parseFlows(saved), { before: [before], after: [after] }, own);
+    expect(found.map(({ address, repliesFrom }) => [address, repliesFrom])).to.deep.equal([
+      ['10.96.0.10', '10.244.1.2'],
+      ['10.96.0.10', '10.244.2.2'],
+      ['172.18.0.2', '10.244.2.2'],
     ]);
   });
 
@@ -52,8 +63,8 @@ describe('stale UDP flows', () => {
   });
 });
 
-function state(addresses: readonly string[], facts: Partial<ServicePort> = {}): UdpState {
+function state(addresses: readonly string[], facts: Partial<ServicePort> = {}, targetPort = 5353): UdpState {
   const port = servicePort({ protocol: 'udp', port: 53, clusterIP: '10.96.0.10', nodePort: 30053, ...facts });
-  const backends = addresses.map((address) => backend(address, { port: 5353 }));
+  const backends = addresses.map((address) => backend(address, { port: targetPort }));
   return udpState(port, backends) ?? { port, backends: new Set() };
 }

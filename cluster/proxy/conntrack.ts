@@ -11,6 +11,7 @@ import type { Backend, ServicePort } from './service-model.ts';
 /** Where a UDP Service port is reached and which backends it may translate to. */
 export interface UdpState {
   readonly port: ServicePort;
+  /** Addresses with ports: a Service may go to another port of the same pods. */
   readonly backends: ReadonlySet<string>;
 }
 
@@ -20,12 +21,13 @@ export interface Flow {
   readonly port: number;
   /** Who answers: the endpoint that the flow was translated to. */
   readonly repliesFrom: string;
+  readonly repliesFromPort: number;
 }
 
 export function udpState(port: ServicePort, backends: readonly Backend[]): UdpState | undefined {
   if (port.protocol !== 'udp') return undefined;
   const usable = backends.filter((backend) => backend.ready || backend.serving);
-  return { port, backends: new Set(usable.map((backend) => backend.address)) };
+  return { port, backends: new Set(usable.map(({ address, port: target }) => `${address} ${target}`)) };
 }
 
 /** Whether going from one state to the other can make a flow stale. */
@@ -33,7 +35,7 @@ export function mayLeaveFlows(before: UdpState | undefined, after: UdpState | un
   if (before === undefined) return after !== undefined;
   if (after === undefined) return true;
   if (before.backends.size === 0) return after.backends.size > 0;
-  if ([...before.backends].some((address) => !after.backends.has(address))) return true;
+  if ([...before.backends].some((backend) => !after.backends.has(backend))) return true;
   const now = new Set(frontends(after));
   return frontends(before).some((frontend) => !now.has(frontend));
 }
@@ -48,8 +50,9 @@ export function staleFlows(flows: readonly Flow[], changes: UdpChanges, ownAddre
     const backends =
       allowed.get(`${flow.address} ${flow.port}`) ??
       (ownAddresses.has(flow.address) ? allowed.get(`node ${flow.port}`) : undefined);
-    if (backends === undefined || backends.has(flow.repliesFrom)) continue;
-    stale.set(`${flow.address} ${flow.port} ${flow.repliesFrom}`, flow);
+    const backend = `${flow.repliesFrom} ${flow.repliesFromPort}`;
+    if (backends === undefined || backends.has(backend)) continue;
+    stale.set(`${flow.address} ${flow.port} ${backend}`, flow);
   }
   return [...stale.values()];
 }
@@ -74,8 +77,9 @@ export function parseFlows(text: string): Flow[] {
   const pattern = new RegExp(`^udp .*?${tuple}.*? ${tuple}`);
   for (const line of text.split('\n')) {
     const found = pattern.exec(line);
-    const [address, port, repliesFrom] = [found?.[2], found?.[4], found?.[5]];
-    if (address !== undefined && repliesFrom !== undefined) flows.push({ address, port: Number(port), repliesFrom });
+    const [address, port, repliesFrom, repliesFromPort] = [found?.[2], found?.[4], found?.[5], found?.[7]];
+    if (address === undefined || repliesFrom === undefined) continue;
+    flows.push({ address, port: Number(port), repliesFrom, repliesFromPort: Number(repliesFromPort) });
   }
   return flows;
 }
@@ -88,8 +92,9 @@ export async function listFlows(family: 'ip' | 'ip6'): Promise<Flow[]> {
 export async function deleteFlows(flows: readonly Flow[], family: 'ip' | 'ip6'): Promise<void> {
   if (flows.length === 0) return;
   const lines = flows.map(
-    ({ address, port, repliesFrom }) =>
-      `-D -f ${familyName(family)} -p udp --orig-dst ${address} --orig-port-dst ${port} --reply-src ${repliesFrom}\n`,
+    ({ address, port, repliesFrom, repliesFromPort }) =>
+      `-D -f ${familyName(family)} -p udp --orig-dst ${address} --orig-port-dst ${port} ` +
+      `--reply-src ${repliesFrom} --reply-port-src ${repliesFromPort}\n`,
   );
   // The tool opens /dev/stdin anew, which works with a pipe but not with the socket that Node gives to a child.
   await run('sh', ['-c', 'cat | conntrack -R -'], lines.join(''));

@@ -12,6 +12,7 @@ import type { ProxyMode, ProxyState } from './proxy-process.ts';
 const clusterIP = '10.96.0.5';
 const clusterIPv6 = 'fd00:10:96::5';
 const loadBalancerIP = '203.0.113.7';
+const externalIP = '203.0.113.8';
 
 describe('kube-proxy with real packets', function () {
   this.timeout(60_000);
@@ -163,6 +164,31 @@ describe('kube-proxy with real packets', function () {
         expect((await a.request({ do: 'send' })).text).to.contain('pod13');
       });
 
+      it('leads UDP clients to another port of the same endpoint, whatever address they use', async () => {
+        const [a, b, c, d] = world.pods;
+        const datagrams = (targetPort: number) =>
+          state(
+            web({ protocol: 'UDP', type: 'LoadBalancer', nodePort: 30080, externalIPs: [externalIP], targetPort }, [b]),
+          );
+        const clients = [
+          [a, clusterIP, 80],
+          [c, externalIP, 80],
+          [d, loadBalancerIP, 80],
+          [world.outsider, '172.30.0.1', 30080],
+        ] as const;
+        // Nobody serves this port.
+        await both(datagrams(8079));
+        for (const [client, host, port] of clients) {
+          expect((await client.request({ do: 'open', protocol: 'udp', host, port })).text).not.to.contain('pod');
+        }
+        await both(datagrams(8080));
+        for (const [client, host] of clients) {
+          // An error of the packet before may still be reported once.
+          await client.request({ do: 'send' });
+          expect((await client.request({ do: 'send' })).text, host).to.contain('pod13');
+        }
+      });
+
       it('leaves its rules when killed, and catches up when it is back', async () => {
         const [a, b, c] = world.pods;
         await both(state(web({}, [b]), web({ port: 81, name: 'other' }, [b])));
@@ -251,6 +277,8 @@ interface Facts extends Partial<ServiceSpec> {
   readonly name?: string;
   readonly port?: number;
   readonly nodePort?: number;
+  /** Default 8080, which the endpoints serve. */
+  readonly targetPort?: number;
   readonly protocol?: 'TCP' | 'UDP';
 }
 
@@ -259,7 +287,8 @@ interface Web {
   readonly slices: readonly EndpointSlice[];
 }
 
-function web({ name = 'web', port = 80, nodePort, protocol = 'TCP', ...spec }: Facts, endpoints: readonly Peer[]): Web {
+function web(facts: Facts, endpoints: readonly Peer[]): Web {
+  const { name = 'web', port = 80, targetPort = 8080, nodePort, protocol = 'TCP', ...spec } = facts;
   const service: Service = {
     metadata: { namespace: 'default', name },
     spec: {
@@ -273,7 +302,7 @@ function web({ name = 'web', port = 80, nodePort, protocol = 'TCP', ...spec }: F
   const slices = (['IPv4', 'IPv6'] as const).map((addressType): EndpointSlice => ({
     metadata: { namespace: 'default', name: `${name}-${addressType}` },
     addressType,
-    ports: [{ name: '', port: 8080, protocol }],
+    ports: [{ name: '', port: targetPort, protocol }],
     endpoints: endpoints.map(({ address }) => ({
       addresses: [addressType === 'IPv4' ? address : address.replace(/^10\.244\.(\d)\.(\d)$/, 'fd00:10:244:$1::$2')],
       nodeName: address.startsWith('10.244.1.') ? 'node1' : 'node2',
