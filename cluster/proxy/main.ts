@@ -13,6 +13,7 @@ import { Informer } from '../machinery/informer.ts';
 import { logger, setVerbosity } from '../machinery/log.ts';
 import { resources } from '../machinery/resources.ts';
 import { SyncLoop } from '../network/nft/sync-loop.ts';
+import { applyConntrackSettings, conntrackFlags } from './conntrack-settings.ts';
 import { chooseIptables } from './iptables/iptables-command.ts';
 import { IptablesRules } from './iptables/iptables-rules.ts';
 import { leanService, leanSlice, serviceKey } from './lean-objects.ts';
@@ -47,6 +48,7 @@ const flagSpec = {
   'metrics-bind-address': { type: 'string', default: '127.0.0.1:10249', description: 'address of /metrics' },
   'sync-period': { type: 'duration', default: '1h', description: 'how often all rules are written anew unasked' },
   'min-sync-period': { type: 'duration', default: '2ms', description: 'changes within this time share a transaction' },
+  ...conntrackFlags,
   v: { type: 'number', default: 0, description: 'log verbosity' },
 } as const;
 
@@ -66,6 +68,9 @@ async function main(): Promise<void> {
   }
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+
+  const notSet = await applyConntrackSettings(flags);
+  if (notSet.length > 0) log.warn('the connection tracker stays as it is in part', { notSet: notSet.join('; ') });
 
   const nodeName = flags['hostname-override'];
   const client = Client.fromKubeconfig(flags.kubeconfig, { userAgent: 'kube-proxy' });
