@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { expect } from 'chai';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { projectDirectory } from '../boot/layout.ts';
 import { decodeFault, readFaults } from './fault.ts';
-import { parseReference } from './perform.ts';
+import { until } from '../machines/until.ts';
+import { endScript, keepScript, parseReference } from './perform.ts';
 import { fillIn } from './world.ts';
 
 const origin = { file: 'x.faults.yaml', area: 'x' };
@@ -58,5 +62,25 @@ describe('faults', () => {
       'Pod shop/db-1 of 10.0.0.1',
     );
     expect(() => fillIn('${WORKER2}', { WORKER2: '' })).to.throw('there is no WORKER2 in this cluster');
+  });
+
+  it('that go on are ended with all their children', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'plumb-faults-'));
+    try {
+      const pidFile = join(folder, 'pid');
+      const sh = (script: string): string => execFileSync('sh', ['-eu'], { input: script, encoding: 'utf8' });
+      sh(keepScript(pidFile, 'sleep 60 | while read -r _; do :; done'));
+      await until(async () => existsSync(pidFile) && readFileSync(pidFile, 'utf8') !== '', {
+        what: 'the script to start',
+        timeoutMs: 5_000,
+        intervalMs: 20,
+      });
+      const group = readFileSync(pidFile, 'utf8').trim();
+      sh(endScript(pidFile));
+      expect(sh(`kill -s 0 -- -${group} 2>/dev/null || echo gone`)).to.equal('gone\n');
+      expect(existsSync(pidFile)).to.equal(false);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });

@@ -82,8 +82,7 @@ export async function undo(one: Undo, site: Pick<Site, 'state' | 'client'>): Pro
   if ('script' in one) await inPlace(one.where, prelude + one.script, { ...site, world: one.world });
   else if ('component' in one) await inPlace(one.where, supervisor(one.command, one.component), { ...site, world: {} });
   else if ('pidFile' in one) {
-    const script = `if [ -e ${one.pidFile} ]; then kill -KILL -- "-$(cat ${one.pidFile})" 2>/dev/null || true; rm -f ${one.pidFile}; fi`;
-    await inPlace(one.where, script, { ...site, world: {} });
+    await inPlace(one.where, endScript(one.pidFile), { ...site, world: {} });
   } else if ('remove' in one) {
     await site.client
       .delete(resourceOf(one.remove), one.remove.metadata.name, { namespace: one.remove.metadata.namespace })
@@ -122,6 +121,25 @@ export async function rolledOut(
   );
 }
 
+/** Starts a script that goes on, in a process group of its own. */
+export function keepScript(pidFile: string, script: string): string {
+  return `KEPT=$(cat <<'END_OF_KEPT'
+${script}
+END_OF_KEPT
+)
+export KEPT
+setsid sh -c 'echo $$ >${pidFile}; eval "$KEPT"' </dev/null >/dev/null 2>&1 &`;
+}
+
+/** Ends it with all its children, and returns when they are gone. */
+export function endScript(pidFile: string): string {
+  return `if [ -e ${pidFile} ]; then
+  group="-$(cat ${pidFile})"
+  while kill -s KILL -- "$group" 2>/dev/null; do sleep 0.05; done
+  rm -f ${pidFile}
+fi`;
+}
+
 type At = Site & StepContext;
 
 async function performAt(where: string, step: Extract<Step, { on: Place }>, at: At): Promise<void> {
@@ -132,11 +150,7 @@ async function performAt(where: string, step: Extract<Step, { on: Place }>, at: 
   } else if ('keep' in step) {
     const pidFile = `/run/plumb-fault-${at.faultId}.pid`;
     at.remember({ where, pidFile });
-    await inPlace(
-      where,
-      `KEPT=$(cat <<'END_OF_KEPT'\n${prelude}${step.keep}\nEND_OF_KEPT\n)\nexport KEPT\nsetsid sh -c 'echo $$ >${pidFile}; eval "$KEPT"' </dev/null >/dev/null 2>&1 &`,
-      at,
-    );
+    await inPlace(where, keepScript(pidFile, prelude + step.keep), at);
   } else if ('until' in step) {
     await until(() => inPlace(where, prelude + step.until, at).then(() => true), {
       what: `the fault ${at.faultId} to show on ${where}`,
