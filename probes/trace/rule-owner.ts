@@ -15,7 +15,7 @@ const known: readonly { readonly pattern: RegExp; readonly owner: RuleOwner }[] 
   { pattern: /\bcali-|CILIUM_|FLANNEL-|WEAVE|ANTREA-|CNI-|kindnet|OVN-KUBE|_network\b/i, owner: 'network-plugin' },
 ];
 
-export function ownerOf({ table, chain, rule = '' }: RuleStep): RuleOwner {
+export function ownerOf({ table, chain, rule = '' }: Pick<RuleStep, 'table' | 'chain' | 'rule'>): RuleOwner {
   const comment = /comment "([^"]*)"/.exec(rule)?.[1] ?? '';
   const text = `${table} ${chain} ${comment}`;
   return known.find(({ pattern }) => pattern.test(text))?.owner ?? 'foreign';

@@ -164,6 +164,30 @@ describe('diagnose: nodes', () => {
   });
 });
 
+describe('diagnose: rules of third parties', () => {
+  const ends = (kind: string, rule: string): string[] =>
+    nodeDiagnoses([
+      finding({
+        about: `none ${kind} 10.96.0.5`,
+        component: 'kube-proxy',
+        node: 'n1',
+        object: 'Service shop/web port http',
+        what: 'leads nowhere',
+        proof: [rule],
+        remedy: '',
+      }),
+    ]).map(({ component, reason }) => `${component} ${reason}`);
+
+  it('are not blamed on the service proxy, and may keep out whom they like from outside', () => {
+    const foreign = 'dropped by nft inet company pre handle 2: tcp dport 80 drop';
+    expect(ends('ClusterIP', foreign)).to.deep.equal(['firewall foreign-firewall']);
+    expect(ends('NodePort', foreign)).to.deep.equal([]);
+    expect(ends('NodePort', 'forwarded by no rule')).to.deep.equal(['kube-proxy not-programmed']);
+    const own = 'dropped by nft ip kube-proxy service-endpoints-check handle 9: drop';
+    expect(ends('NodePort', own)).to.deep.equal(['kube-proxy not-programmed']);
+  });
+});
+
 describe('diagnose: control plane', () => {
   const lease = (name: string, ageMs: number, namespace = 'kube-system') => ({
     namespace,
@@ -283,6 +307,16 @@ describe('diagnose: probes', () => {
     // Small ones waited as long, or it passed: a busy machine.
     expect(linkDiagnoses([ping('a', 'b', 40, 56, 20), ping('a', 'b', 8, 1472, 25), ...others])).to.deep.equal([]);
     expect(linkDiagnoses(calmer(slow, [ping('a', 'b', 8, 1472, 2)]))).to.deep.equal([]);
+    const lossy = [ping('a', 'b', 39), ping('a', 'c', 38), ping('c', 'b', 37)];
+    expect(linkDiagnoses(calmer(lossy, lossy))[0]?.reason).to.equal('loss');
+    expect(
+      linkDiagnoses(
+        calmer(
+          lossy,
+          lossy.map((one) => ({ ...one, received: 40 })),
+        ),
+      ),
+    ).to.deep.equal([]);
   });
 
   it('asks programs what their kubelets ask, and tells those that hang by whose work they do', () => {

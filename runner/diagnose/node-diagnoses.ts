@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Findings of the nodes' states in the words of diagnoses. Pure. */
 import type { NodeState } from '../../probes/node-state/node-state.ts';
+import { ownerOf, type RuleOwner } from '../../probes/trace/rule-owner.ts';
 import type { Finding } from '../../suites/network/findings/finding.ts';
 import type { Diagnosis } from './diagnosis.ts';
 
@@ -37,11 +38,13 @@ const reasonsByAbout: readonly { readonly pattern: RegExp; readonly reason: stri
 ];
 
 /** Findings that matter less than what packets show: they may be without effect. */
-const mild = new Set(['clock-skew', 'loss', 'not-programmed']);
+const mild = new Set(['clock-skew', 'loss', 'not-programmed', 'foreign-firewall']);
 
 /** What the states of the nodes show. Two nodes that send packets for a third one to each other have one fault. */
 export function nodeDiagnoses(findings: readonly Finding[]): Diagnosis[] {
-  const told = findings.map((finding) => ({ ...finding, ...aside(finding) }));
+  const told = findings
+    .filter((finding) => !isStrangersAffair(finding))
+    .map((finding) => ({ ...finding, ...aside(finding) }));
   const loops = told.filter(({ sentTo, goal, node }) =>
     told.some((other) => sentTo !== undefined && other.node === sentTo && other.sentTo === node && other.goal === goal),
   );
@@ -51,6 +54,21 @@ export function nodeDiagnoses(findings: readonly Finding[]): Diagnosis[] {
       ([, found]) => loopDiagnosis(found),
     ),
   ];
+}
+
+/** A rule of a third party ends the packet. Whom it lets in from outside is its author's affair; that pods and nodes pass is asked by probes. */
+function isStrangersAffair(finding: Finding): boolean {
+  return endingRule(finding) === 'foreign' && !(finding.key.split('|')[3] ?? '').startsWith('none ClusterIP');
+}
+
+/** Whose rule it is by which all packets to a Service end. */
+function endingRule({ component, proof }: Finding): RuleOwner | undefined {
+  const [end = '', ...more] = proof;
+  const match = /^(?:dropped|rejected) by (?:nft (\S+ \S+)|(\S+ \S+)) (\S+)(?: handle \d+)?: (.*)$/.exec(end);
+  if (component !== 'kube-proxy' || match === null || more.some((line) => line.startsWith('forwarded')))
+    return undefined;
+  const [, nftTable, otherTable, chain = '', rule = ''] = match;
+  return ownerOf({ table: nftTable ?? otherTable ?? '', chain, rule });
 }
 
 /** For whom packets are, and which other node they are sent to instead. */
@@ -76,13 +94,15 @@ function loopDiagnosis(found: readonly (Finding & { readonly goal?: string; read
   };
 }
 
-function nodeDiagnosis({ key, component, node, object, what, proof, remedy }: Finding): Diagnosis {
+function nodeDiagnosis(finding: Finding): Diagnosis {
+  const { key, component, node, object, what, proof, remedy } = finding;
   const about = key.split('|').slice(3).join('|');
   const match = reasonsByAbout.find(({ pattern }) => pattern.test(about));
-  const reason = match?.reason ?? about.split(' ')[0] ?? 'unknown';
+  const foreign = endingRule(finding) === 'foreign';
+  const reason = foreign ? 'foreign-firewall' : (match?.reason ?? about.split(' ')[0] ?? 'unknown');
   return {
     reason,
-    component: match?.component ?? components[component],
+    component: foreign ? 'firewall' : (match?.component ?? components[component]),
     ...(node === '' ? {} : { node }),
     objects: [...objectsIn(object), ...objectsIn(what), ...(node === '' ? [] : [`Node ${node}`])].filter(
       (one, index, all) => all.indexOf(one) === index,
@@ -100,8 +120,7 @@ function objectsIn(text: string): string[] {
     /\b(Service|pod|node|EndpointSlice) ([a-z0-9][a-z0-9.-]*(?:\/[a-z0-9][a-z0-9.-]*)?)/g,
   )) {
     const [, kind = '', name = ''] = match;
-    if (kind === 'Service' || kind === 'EndpointSlice' ? name.includes('/') : true)
-      found.push(`${kind.charAt(0).toUpperCase()}${kind.slice(1)} ${name}`);
+    if (kind === 'node' || name.includes('/')) found.push(`${kind.charAt(0).toUpperCase()}${kind.slice(1)} ${name}`);
   }
   return found;
 }

@@ -27,11 +27,14 @@ export function parsePing(text: string): Pick<PingSeen, 'sent' | 'received' | 'm
   };
 }
 
-/** Of two rounds the quicker one for each pair: what is slow once may have waited for a processor. */
+/** Of two rounds the better one for each pair of nodes and size: what is slow or lost once may have waited for a processor. */
 export function calmer(first: readonly PingSeen[], second: readonly PingSeen[]): PingSeen[] {
   return first.map((one) => {
     const again = second.find(({ from, to, octets }) => from === one.from && to === one.to && octets === one.octets);
-    return again?.medianMs === undefined || again.medianMs > (one.medianMs ?? 0) ? one : again;
+    if (again === undefined) return one;
+    const lost = Math.min(one.sent - one.received, again.sent - again.received);
+    const times = [one.medianMs, again.medianMs].filter((ms) => ms !== undefined);
+    return { ...one, received: one.sent - lost, medianMs: times.length === 0 ? undefined : Math.min(...times) };
   });
 }
 
