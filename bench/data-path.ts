@@ -1,25 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * What the way between pods costs: round trip and throughput from a pod to a pod of another node and to a Service before it, on
- * each `--network`, beside the same program in two namespaces that one veth joins. Rounds go from one path to the next, so
- * that each comparison is of neighbours in time.
+ * each `--network`, beside the same program in two namespaces that one veth joins, and in pods and nodes of the same shape without any
+ * rule: what of the difference is the way, and what is ours. Rounds go from one path to the next, so that each comparison is of
+ * neighbours in time.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { joinNodeGroup } from '../cluster/machines/enter.ts';
 import { ApiClient, endpointOf } from './api-client.ts';
 import { ours, type Bench, type Benchmark } from './benchmark.ts';
 import { clusterDown, clusterName, kubeconfigPath } from './cluster.ts';
 import { clusterProgram } from './control-plane.ts';
-import type { PathFigures } from './data-path-peer.ts';
+import {
+  bareNodes,
+  bareVeth,
+  clientCommand,
+  figuresOf,
+  nodeOf,
+  port,
+  serverCommand,
+  type Path,
+  type Role,
+} from './data-path-floor.ts';
 import { runChild, startChild } from './processes.ts';
 
 const networks = ['routed', 'vxlan', 'bgp'] as const;
-const program = fileURLToPath(new URL('./data-path-peer.ts', import.meta.url));
-const port = 5201;
-const bare = 'bare veth';
+const veth = 'bare veth';
+const nodes = 'bare nodes';
 const namespace = '/api/v1/namespaces/default';
 
 const figures = [
@@ -29,15 +35,10 @@ const figures = [
   ['processor time of a gigabit', 'ms', 'lower', 'processorPerGigabitMs'],
 ] as const;
 
-type Role = 'client' | 'server';
-
-function nodeOf(cluster: string, role: Role): string {
-  return `${cluster}-${role === 'client' ? 'control-plane' : 'worker'}`;
-}
-
 export const dataPath: Benchmark = {
   name: 'data-path',
-  about: 'round trip and throughput pod to pod and pod to Service, on each --network, beside a bare veth',
+  about:
+    'round trip and throughput pod to pod and pod to Service, on each --network, beside a bare veth and bare nodes',
   async run(bench) {
     const { quick, runs } = bench.options;
     const rounds = runs ?? (quick ? 3 : 10);
@@ -67,9 +68,6 @@ function chosenNetworks(): readonly string[] {
   return named.length > 0 ? named : networks;
 }
 
-/** Runs the client on a path and resolves to what it has measured. */
-type Path = (seconds: number) => Promise<PathFigures>;
-
 interface Place {
   readonly name: string;
   readonly network: string;
@@ -79,68 +77,29 @@ interface Place {
 
 async function measure(bench: Bench, { name, network, rounds, seconds }: Place): Promise<void> {
   const { pod, service } = await openPods(bench, name);
-  const veth = await openVeth(bench, name);
-  const paths: readonly (readonly [string, Path])[] = [
+  const floors: readonly (readonly [string, Path])[] = [
+    [veth, await bareVeth(bench, name)],
+    [nodes, await bareNodes(bench, name)],
+  ];
+  const targets: readonly (readonly [string, Path])[] = [
     ['pod', pod],
     ['Service', service],
   ];
-  for (const [, path] of [...paths, ['', veth] as const]) await path(0.2);
+  for (const [, path] of [...targets, ...floors]) await path(0.2);
   for (let round = 0; round < rounds; round++) {
     bench.signal.throwIfAborted();
     bench.log(`${network}: round ${round + 1} of ${rounds}`);
-    // Turned round, since the first of a round finds the processor cooler.
-    for (const [target, path] of round % 2 === 0 ? paths : paths.toReversed()) {
-      const [own, floor] =
-        round % 2 === 0
-          ? [await path(seconds), await veth(seconds)]
-          : await veth(seconds).then(async (first) => [await path(seconds), first] as const);
-      for (const [figure, unit, better, key] of figures) {
-        const name = `${figure} to a ${target}, ${network}`;
-        bench.record({ name, unit, better }, ours, [own[key]]);
-        bench.record({ name, unit, better }, bare, [floor[key]]);
+    for (const [target, path] of targets) {
+      const paths = [[ours, path] as const, ...floors];
+      // Turned round, since the first of a round finds the processor cooler.
+      for (const [subject, way] of round % 2 === 0 ? paths : paths.toReversed()) {
+        const measured = await way(seconds);
+        for (const [figure, unit, better, key] of figures) {
+          bench.record({ name: `${figure} to a ${target}, ${network}`, unit, better }, subject, [measured[key]]);
+        }
       }
-      const overhead = (1 - own.gigabitsPerSecond / floor.gigabitsPerSecond) * 100;
-      bench.record({ name: `throughput lost to a ${target}, ${network}`, unit: '%', better: 'lower' }, ours, [
-        overhead,
-      ]);
     }
   }
-}
-
-/**
- * Two namespaces of this host with a veth between them, and a server in one of them. Each end computes in the control group of the
- * node whose pod it is compared with: groups share out a busy processor, so that another one would be another machine.
- */
-async function openVeth(bench: Bench, cluster: string): Promise<Path> {
-  const hold = async (): Promise<number> => {
-    const child = spawn('unshare', ['-n', 'sh', '-c', 'echo ready; exec sleep infinity'], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    bench.onCleanup(() => void child.kill('SIGKILL'));
-    await once(child.stdout, 'data');
-    return child.pid ?? 0;
-  };
-  const ends = {
-    client: { pid: await hold(), address: '192.0.2.1' },
-    server: { pid: await hold(), address: '192.0.2.2' },
-  };
-  const inside = (role: Role, ...command: string[]): string[] =>
-    joinNodeGroup({ cluster, name: nodeOf(cluster, role) }, [
-      'nsenter',
-      '-t',
-      String(ends[role].pid),
-      '-n',
-      ...command,
-    ]);
-  const peer = ['peer', 'name', 'v0', 'netns', String(ends.server.pid)];
-  await runChild(bench, inside('client', 'ip', 'link', 'add', 'v0', 'type', 'veth', ...peer));
-  for (const role of ['client', 'server'] as const) {
-    await runChild(bench, inside(role, 'ip', 'address', 'add', `${ends[role].address}/24`, 'dev', 'v0'));
-    await runChild(bench, inside(role, 'ip', 'link', 'set', 'v0', 'up'));
-  }
-  await startChild(bench, inside('server', process.execPath, program, 'server', String(port)));
-  const client = [process.execPath, program, 'client', ends.server.address, String(port)];
-  return async (seconds) => parse(await runChild(bench, inside('client', ...client, String(seconds))));
 }
 
 /** A pod on each of the two nodes, a server in one of them and a Service before it. */
@@ -163,17 +122,16 @@ async function openPods(bench: Bench, name: string): Promise<{ pod: Path; servic
   const { spec } = await client.json<{ spec: { clusterIP: string } }>('POST', `${namespace}/services`, service);
   const address = await readyAddress(bench, client, 'server');
   await readyAddress(bench, client, 'client');
-  const inPod = (role: Role, ...args: string[]): string[] => {
+  const inPod = (role: Role, command: readonly string[]): string[] => {
     // The pod's namespace is that of its process, which the node sees by its command line.
     const enter = `exec nsenter -t "$(pgrep -xf 'busybox sleep ${markers[role]}')" -n "$@"`;
-    const command = [process.execPath, program, ...args];
     return [...clusterProgram, 'exec', '--name', name, nodeOf(name, role), '--', 'sh', '-c', enter, 'sh', ...command];
   };
-  await startChild(bench, inPod('server', 'server', String(port)));
+  await startChild(bench, inPod('server', serverCommand));
   const to =
     (host: string): Path =>
     async (seconds) =>
-      parse(await runChild(bench, inPod('client', 'client', host, String(port), String(seconds))));
+      figuresOf(await runChild(bench, inPod('client', clientCommand(host, seconds))));
   const paths = { pod: to(address), service: to(spec.clusterIP) };
   await untilServed(bench, paths.service);
   return paths;
@@ -217,10 +175,4 @@ async function untilServed(bench: Bench, path: Path): Promise<void> {
       await delay(500);
     }
   }
-}
-
-function parse(output: string): PathFigures {
-  const line = output.split('\n').find((one) => one.startsWith('{'));
-  if (line === undefined) throw new Error(`the client printed no figures: ${output}`);
-  return JSON.parse(line) as PathFigures;
 }
