@@ -12,6 +12,7 @@ import { Client } from '../../machinery/client.ts';
 import { resources } from '../../machinery/resources.ts';
 import { run } from '../../machines/command.ts';
 import { enterNode } from '../../machines/enter.ts';
+import { stopNode } from '../../machines/node.ts';
 import { until } from '../../machines/until.ts';
 import type { Pod } from '../../machinery/api-types.ts';
 
@@ -43,6 +44,22 @@ export class ClusterWorld {
   get client(): Client {
     if (this.#client === undefined) throw new Error('the cluster is not up');
     return this.#client;
+  }
+
+  /** FIRST-LAST of IPv4. */
+  get loadBalancerRange(): string {
+    return readState(this.#name)?.options.loadBalancerRange.split(',')[0] ?? '';
+  }
+
+  /** Ends everything on the node, and says of it what the node controller would say after its grace period. */
+  async lose(node: string): Promise<void> {
+    const { name } = this.node(node);
+    await stopNode(this.#name, name);
+    await this.client.patch(resources.nodes, name, {
+      type: 'strategic',
+      subresource: 'status',
+      body: { status: { conditions: [{ type: 'Ready', status: 'Unknown' }] } },
+    });
   }
 
   node(name: string): NodeState {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { resources } from '../../machinery/resources.ts';
 import { controlService } from '../../machines/supervisor.ts';
 import { until } from '../../machines/until.ts';
+import { planAnnouncements } from '../load-balancer-plan.ts';
 import { ClusterWorld } from './cluster-world.ts';
 import type { Node, Service } from '../../machinery/api-types.ts';
 
@@ -96,6 +97,36 @@ describe('networks of clusters', function () {
         !(await world.inNode('worker', 'ip neigh show dev plumb.1')).includes('10.244.99.0');
       await until(gone, { what: 'the stale entry to go', timeoutMs: waitMs, intervalMs: 500 });
     });
+
+    it('reach load balancers from outside nodes, by source range, also when the announcing node is lost', async () => {
+      const wanted = await addressAnnouncedBy(world, 'worker');
+      const { metadata } = await world.client.create<Service>(resources.services, {
+        metadata: { name: 'balanced', namespace: 'default' },
+        spec: {
+          type: 'LoadBalancer',
+          loadBalancerIP: wanted,
+          selector: { app: 'web' },
+          ports: [{ port: 80, targetPort: 8080 }],
+        },
+      });
+      const answered = (hope: RegExp, what: string): Promise<void> =>
+        until(async () => hope.test(await fromHost(wanted)), { what, timeoutMs: waitMs, intervalMs: 50 });
+      const admit = (range: string): Promise<Service> =>
+        world.client.patch<Service>(resources.services, metadata.name ?? '', {
+          namespace: 'default',
+          type: 'merge',
+          body: { spec: { loadBalancerSourceRanges: [range] } },
+        });
+      await answered(/^hello [ab]$/, `the load balancer at ${wanted}`);
+      const { status } = await world.client.get<Service>(resources.services, metadata.name ?? '', 'default');
+      expect(status?.loadBalancer?.ingress).to.deep.equal([{ ip: wanted, ipMode: 'VIP' }]);
+      await admit('192.0.2.0/24');
+      await answered(/^$/, 'the host to be turned away');
+      await admit(wanted.replace(/\d+$/, '1/32'));
+      await answered(/^hello [ab]$/, 'the host to be admitted');
+      await world.lose('worker');
+      await answered(/^hello b$/, 'the other node to take over');
+    });
   });
 
   describe('that speak BGP', () => {
@@ -147,3 +178,32 @@ describe('networks of clusters', function () {
     });
   });
 });
+
+/** A free address of load balancers that this node is going to answer for. */
+async function addressAnnouncedBy(world: ClusterWorld, node: string): Promise<string> {
+  const nodes = (await world.client.list<Node>(resources.nodes)).items;
+  const service = (ip: string): Service => ({
+    metadata: { namespace: 'default', name: ip },
+    spec: { type: 'LoadBalancer' },
+    status: { loadBalancer: { ingress: [{ ip }] } },
+  });
+  const [first = ''] = world.loadBalancerRange.split('-');
+  const candidates = Array.from({ length: 20 }, (_unused, index) =>
+    first.replace(/\d+$/, (last) => String(Number(last) + index)),
+  );
+  const plan = planAnnouncements({ nodes, services: candidates.map(service), slices: () => [] });
+  const found = candidates.find((address) => plan.get(address) === world.node(node).name);
+  if (found === undefined) throw new Error(`${node} answers for none of ${candidates.join(', ')}`);
+  return found;
+}
+
+/** What a server says to the host, which is no node; empty when nothing does within half a second. */
+async function fromHost(address: string): Promise<string> {
+  try {
+    const headers = { connection: 'close' };
+    const response = await fetch(`http://${address}/`, { headers, signal: AbortSignal.timeout(500) });
+    return (await response.text()).trim();
+  } catch {
+    return '';
+  }
+}
