@@ -97,6 +97,21 @@ describe('boot/services', () => {
     expect(commands.get('kube-apiserver')?.join(' ')).not.to.include('--reported-version');
     expect(commands.get('kube-controller-manager')).to.include(import.meta.filename);
   });
+
+  it('tells the range of load balancers to our controllers only, by no flag that upstream’s lack', () => {
+    const loadBalancerRange = '172.28.7.200-172.28.7.239';
+    const bundles = new Map([['kube-controller-manager', import.meta.filename] as const]);
+    const services = [{}, { 'kube-controller-manager': '/u/kcm' }].map((components) => {
+      const state = stateOf(1, { components, loadBalancerRange });
+      const [node] = state.nodes;
+      if (node === undefined) throw new Error('no nodes');
+      return nodeServices({ state, node, bundles }).find(({ name }) => name === 'kube-controller-manager');
+    });
+    const [ours, given] = services;
+    expect(ours?.env?.['PLUMB_LOAD_BALANCER_RANGE']).to.equal(loadBalancerRange);
+    expect(given?.command.slice(1)).to.deep.equal(ours?.command.slice(-(given?.command.length ?? 0) + 1));
+    expect(given?.command.join(' ')).not.to.include('load-balancer');
+  });
 });
 
 describe('boot/given programs', () => {

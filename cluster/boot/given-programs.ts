@@ -12,7 +12,7 @@ const differences = {
     // Upstream's authorizes everybody and refuses privileged pods unless told.
     added: ['--authorization-mode=Node,RBAC', '--allow-privileged=true'],
   },
-  'kube-controller-manager': { without: ['load-balancer-range'], added: [] },
+  'kube-controller-manager': { without: [], added: [] },
   'kube-scheduler': { without: [], added: [] },
   kubelet: { without: [], added: [] },
   'kube-proxy': {

@@ -90,20 +90,25 @@ function controlPlaneServices(context: ServiceContext): Service[] {
       '--secure-port=6443',
       `--reported-version=${state.options.kubernetesVersion}`,
     ]),
-    ...program(context, 'kube-controller-manager', [
-      '--kubeconfig=/etc/kubernetes/controller-manager.conf',
-      `--root-ca-file=${pki}/ca.crt`,
-      `--service-account-private-key-file=${pki}/sa.key`,
-      `--cluster-signing-cert-file=${pki}/ca.crt`,
-      `--cluster-signing-key-file=${pki}/ca.key`,
-      `--cluster-cidr=${plan.podNetworks.join(',')}`,
-      ...(state.options.loadBalancerRange === '' ? [] : [`--load-balancer-range=${state.options.loadBalancerRange}`]),
-      '--allocate-node-cidrs=true',
-      ...nodeMaskFlags(plan, state.options.network),
-      `--service-cluster-ip-range=${plan.serviceNetworks.join(',')}`,
-      '--use-service-account-credentials=true',
-      '--leader-elect=true',
-    ]),
+    ...program(
+      context,
+      'kube-controller-manager',
+      [
+        '--kubeconfig=/etc/kubernetes/controller-manager.conf',
+        `--root-ca-file=${pki}/ca.crt`,
+        `--service-account-private-key-file=${pki}/sa.key`,
+        `--cluster-signing-cert-file=${pki}/ca.crt`,
+        `--cluster-signing-key-file=${pki}/ca.key`,
+        `--cluster-cidr=${plan.podNetworks.join(',')}`,
+        '--allocate-node-cidrs=true',
+        ...nodeMaskFlags(plan, state.options.network),
+        `--service-cluster-ip-range=${plan.serviceNetworks.join(',')}`,
+        '--use-service-account-credentials=true',
+        '--leader-elect=true',
+      ],
+      // Upstream's has no such flag.
+      state.options.loadBalancerRange === '' ? {} : { PLUMB_LOAD_BALANCER_RANGE: state.options.loadBalancerRange },
+    ),
     ...program(context, 'kube-scheduler', ['--kubeconfig=/etc/kubernetes/scheduler.conf', '--leader-elect=true']),
   ];
 }
@@ -151,7 +156,13 @@ function nodeMaskFlags({ podNetworks, nodeMaskSizes: usual }: IpPlan, network: N
   );
 }
 
-function program(context: ServiceContext, name: Program, flags: readonly string[]): Service[] {
+/** `ownEnv` is for our program only. */
+function program(
+  context: ServiceContext,
+  name: Program,
+  flags: readonly string[],
+  ownEnv: Readonly<Record<string, string>> = {},
+): Service[] {
   if (isGivenProgram(name)) {
     const given = context.state.options.components[name];
     if (given !== undefined) return [{ name, command: givenCommand(name, given, flags) }];
@@ -159,7 +170,7 @@ function program(context: ServiceContext, name: Program, flags: readonly string[
   const path = context.bundles.get(name);
   if (path === undefined || !existsSync(path)) return [];
   const { command, env } = programCommand(path);
-  return [{ name, command: [...command, ...flags], env }];
+  return [{ name, command: [...command, ...flags], env: { ...env, ...ownEnv } }];
 }
 
 /** How a bundled component is started, without its flags. */

@@ -18,7 +18,7 @@ export interface Settings {
   readonly signingKey?: string;
   readonly signingDurationMs: number;
   readonly nodeMonitorGracePeriodMs: number;
-  /** `FIRST-LAST` each: addresses for Services of type LoadBalancer. */
+  /** `FIRST-LAST` each, both included: addresses for Services of type LoadBalancer; without any, they get none. */
   readonly loadBalancerRanges?: readonly string[];
 }
 

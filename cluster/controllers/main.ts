@@ -34,10 +34,6 @@ const spec = {
   'cluster-cidr': { type: 'list', description: 'Range of pod addresses; one IPv4, one IPv6, or both.' },
   'cluster-name': { type: 'string', description: 'Name of the cluster.', default: 'kubernetes' },
   'service-cluster-ip-range': { type: 'string', description: 'Range of Service addresses.' },
-  'load-balancer-range': {
-    type: 'list',
-    description: 'FIRST-LAST of addresses for Services of type LoadBalancer; without it they get none.',
-  },
   'allocate-node-cidrs': { type: 'boolean', description: 'Give each node a part of --cluster-cidr.' },
   'node-cidr-mask-size': {
     type: 'number',
@@ -85,7 +81,7 @@ async function main(): Promise<void> {
       6: flags['node-cidr-mask-size'] ?? flags['node-cidr-mask-size-ipv6'],
     },
     signingDurationMs: flags['cluster-signing-duration'],
-    loadBalancerRanges: flags['load-balancer-range'],
+    loadBalancerRanges: (process.env['PLUMB_LOAD_BALANCER_RANGE'] ?? '').split(',').filter((range) => range !== ''),
     nodeMonitorGracePeriodMs: flags['node-monitor-grace-period'],
     ...optional('rootCa', read(flags['root-ca-file'])),
     ...optional('serviceAccountPrivateKey', read(flags['service-account-private-key-file'])),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives Services of type LoadBalancer addresses out of `--load-balancer-range`. The network agents answer for them on
-// the LAN, and kube-proxy does the rest. A finalizer holds a Service until its address is free again.
+// Gives Services of type LoadBalancer addresses out of PLUMB_LOAD_BALANCER_RANGE, no flag, so that upstream's program
+// can be started with the same ones. The network agents answer for them on the LAN, and kube-proxy does the rest. A
+// finalizer holds a Service until its address is free again.
 
 import { familyOf } from '../../network/addresses.ts';
 import { isNotFound } from '../../machinery/client.ts';
