@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'chai';
-import type { PersistentVolumeClaim, StorageClass } from '../machinery/api-types.ts';
+import type { CSINode, PersistentVolumeClaim, StorageClass } from '../machinery/api-types.ts';
 import { driverName } from './driver.ts';
-import { binaryQuantity, classToProvision, growthBytes, shouldDelete, volumeObject, type StorageView } from './plan.ts';
+import {
+  binaryQuantity,
+  classToProvision,
+  growthBytes,
+  nodesWithDriver,
+  shouldDelete,
+  volumeObject,
+  type StorageView,
+} from './plan.ts';
 
 const storageClass: StorageClass = {
   metadata: { name: 'standard' },
@@ -37,6 +45,16 @@ function claim(annotations: Record<string, string> = {}): PersistentVolumeClaim 
 const volume = volumeObject(claim(), storageClass, { volumeId: 'v', capacityBytes: 2 ** 30, nodeName: 'n1' });
 
 describe('storage: what a provisioner takes on', () => {
+  it('finds the nodes that have the driver among nodes with other drivers, and with none', () => {
+    const node = (name: string, drivers: readonly string[] | null): CSINode => {
+      const spec = { drivers: drivers?.map((driver) => ({ name: driver, nodeID: name })) ?? null };
+      return { metadata: { name }, spec } as CSINode;
+    };
+    expect(nodesWithDriver([node('n1', null), node('n2', ['other']), node('n3', ['other', driverName])])).to.deep.equal(
+      ['n3'],
+    );
+  });
+
   it('waits for the scheduler’s node, and takes only its own', () => {
     const chosen = claim({ 'volume.kubernetes.io/selected-node': 'n1' });
     expect(classToProvision(claim(), view('n1'))).to.equal(undefined);

@@ -2,7 +2,7 @@
 // What the provisioner of one node has to do, decided from the objects alone: which claims to provision, which volumes to delete, which
 // claims to grow. Every node's provisioner sees all objects and takes exactly those that are its own.
 import { createHash } from 'node:crypto';
-import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '../machinery/api-types.ts';
+import type { CSINode, PersistentVolume, PersistentVolumeClaim, StorageClass } from '../machinery/api-types.ts';
 import { toBytes } from '../machinery/quantities.ts';
 import { driverName, topologyKey } from './driver.ts';
 
@@ -31,6 +31,13 @@ export function classToProvision(claim: PersistentVolumeClaim, view: StorageView
   if (storageClass?.provisioner !== driverName) return undefined;
   const node = metadata.annotations?.[selectedNode] ?? (waits(storageClass) ? undefined : nodeFor(claim, view));
   return node === view.nodeName ? storageClass : undefined;
+}
+
+/** Names of the nodes on which the driver runs. Upstream's kubelet writes no list at all for a node without drivers. */
+export function nodesWithDriver(csiNodes: readonly CSINode[]): string[] {
+  return csiNodes
+    .filter(({ spec }) => (spec.drivers as typeof spec.drivers | null)?.some(({ name }) => name === driverName))
+    .map(({ metadata }) => metadata.name ?? '');
 }
 
 export function volumeNameFor(claim: PersistentVolumeClaim): string {

@@ -17,6 +17,7 @@ import {
   binaryQuantity,
   classToProvision,
   growthBytes,
+  nodesWithDriver,
   shouldDelete,
   volumeNameFor,
   volumeObject,
@@ -43,8 +44,7 @@ export async function runProvisioner({ client, controller, nodeName, signal }: P
   const view: StorageView = {
     nodeName,
     get driverNodes() {
-      const running = csiNodes.list().filter(({ spec }) => spec.drivers.some(({ name }) => name === driverName));
-      return running.map(({ metadata }) => metadata.name ?? '');
+      return nodesWithDriver(csiNodes.list());
     },
     storageClass: (name) => classes.get(name),
     volume: (name) => volumes.get(name),
