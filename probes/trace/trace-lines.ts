@@ -71,7 +71,7 @@ function wayLines(
       for (const rule of hop.rules) lines.push(`  ${marks.link}   ${paint.dim(shortened(rule))}`);
     }
     lines.push(
-      `  ${marks.hop}  ${(places[index] ?? '').padEnd(width)}  ${tuple(hop, names)}${hop.tunnel === undefined ? '' : ` in ${hop.tunnel}`}  +${hop.afterUs} us${hop.translated ? paint.bold('  translated') : ''}`,
+      `  ${marks.hop}  ${(places[index] ?? '').padEnd(width)}  ${tuple(hop, names)}${hop.tunnel === undefined ? '' : ` in ${hop.tunnel}`}  ${hop.afterUs < 0 ? '' : '+'}${hop.afterUs} us${hop.translated ? paint.bold('  translated') : ''}`,
     );
   });
   if (outcome === 'not-delivered' && ended?.way === way)
