@@ -4,6 +4,7 @@ import { expect } from 'chai';
 import { captureOnNode } from '../../probes/capture/node-capture.ts';
 import { defineCase, done, InconclusiveError, pending } from '../case.ts';
 import { addressOf, expose, startBackends } from '../services/fixture.ts';
+import { parseResolvConf } from './resolv-conf.ts';
 
 const area = 'dns';
 const needs = ['cluster-dns'] as const;
@@ -80,11 +81,12 @@ export const policyNone = defineCase(
     };
     const pod = await t.probes.pod({ spec: { dnsPolicy: 'None', dnsConfig } });
     const text = (await pod.exec(['/bin/busybox', 'cat', '/etc/resolv.conf'])).stdout.toString();
-    const lines = text
-      .split('\n')
-      .filter((line) => line.trim() !== '')
-      .toSorted();
-    expect(lines).to.deep.equal(['nameserver 192.0.2.53', 'options ndots:2 edns0', 'search one.example two.example']);
+    expect(parseResolvConf(text)).to.deep.equal({
+      nameservers: ['192.0.2.53'],
+      searches: ['one.example', 'two.example'],
+      options: ['edns0', 'ndots:2'],
+      others: [],
+    });
   },
 );
 
