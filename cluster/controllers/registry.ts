@@ -18,6 +18,7 @@ import { statefulSetController } from './statefulset/controller.ts';
 import { rootCaController, serviceAccountController } from './serviceaccount/controller.ts';
 import { attachDetachController } from './attach-detach/controller.ts';
 import { csrApprovingController, csrCleanerController, csrSigningController } from './certificates/controller.ts';
+import { serviceCidrController } from './service-cidr/controller.ts';
 import { serviceLoadBalancerController } from './service-load-balancer/controller.ts';
 import { serviceAccountTokenController } from './serviceaccount/tokens.ts';
 import { clusterRoleAggregationController } from './clusterrole-aggregation/controller.ts';
@@ -64,6 +65,7 @@ export const controllers: readonly Controller[] = [
   csrCleanerController,
   serviceAccountTokenController,
   serviceLoadBalancerController,
+  serviceCidrController,
 ];
 
 /**

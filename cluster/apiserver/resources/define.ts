@@ -6,6 +6,7 @@ import type {
   Column,
   FieldError,
   KubeObject,
+  Registry,
   RequestContext,
   ResourceDefinition,
   ResourceVersion,
@@ -66,7 +67,7 @@ export interface TypedDefinition<T> extends Pick<
   /** Rules of a review; its metadata is free. */
   readonly validateReview?: (object: T, context: RequestContext) => FieldError[];
   readonly allocate?: (object: T, old: T | undefined, context: RequestContext) => Promise<() => void>;
-  readonly release?: (object: T) => void;
+  readonly release?: (object: T, registry: Registry) => Promise<void>;
   readonly gracePeriodSeconds?: (object: T, requested: number | undefined) => number;
   readonly markForDeletion?: (object: T) => void;
   readonly finalizers?: (object: T) => readonly string[];

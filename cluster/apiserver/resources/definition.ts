@@ -194,7 +194,7 @@ export interface ResourceDefinition {
   /** Takes addresses and ports before a write; the returned function gives them back when the write fails. */
   readonly allocate?: (object: KubeObject, old: KubeObject | undefined, context: RequestContext) => Promise<() => void>;
   /** Gives addresses and ports back after the object has gone from the store. */
-  readonly release?: (object: KubeObject) => void;
+  readonly release?: (object: KubeObject, registry: Registry) => Promise<void>;
   /** Grace period in seconds for a delete, or 0 for at once; absent means at once. Sets `deletionGracePeriodSeconds`. */
   readonly gracePeriodSeconds?: (object: KubeObject, requested: number | undefined) => number;
   /** Values for field selectors beyond metadata.name and metadata.namespace, e.g. `{ 'spec.nodeName': ... }`. */

@@ -4,6 +4,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../../machinery/log.ts';
 import { reconcileRoles } from '../authorization/reconcile-roles.ts';
+import { repairAddresses } from '../resources/allocation/address-objects.ts';
 import type { KubeObject, Registry } from '../resources/definition.ts';
 import { isReason } from '../status.ts';
 import { timestamp } from './core.ts';
@@ -29,7 +30,7 @@ export interface BootstrapOptions {
 const systemNamespaces = ['kube-system', 'kube-public', 'kube-node-lease', 'default'];
 const endpointsIntervalMs = 10_000;
 
-/** Resolves when everything is in place; then keeps the kubernetes endpoints right until the signal. */
+/** Resolves when everything is in place; then keeps the kubernetes endpoints and IPAddresses right until the signal. */
 export async function bootstrap(options: BootstrapOptions): Promise<void> {
   const { registry } = options;
   for (const name of systemNamespaces) {
@@ -43,7 +44,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
     kubernetesService(options),
     serviceCidr(options),
   ]);
-  void keepEndpoints(options);
+  void keepRight(options);
 }
 
 /** The ranges of the command line as an object, which is the server's own and ready from the start. */
@@ -71,13 +72,18 @@ async function serviceCidr({ registry, serviceRanges }: BootstrapOptions): Promi
   );
 }
 
-async function keepEndpoints(options: BootstrapOptions): Promise<void> {
+async function keepRight(options: BootstrapOptions): Promise<void> {
+  let suspects: ReadonlySet<string> = new Set();
   while (!options.signal.aborted) {
     await delay(endpointsIntervalMs, undefined, { signal: options.signal, ref: false }).catch(() => {});
     if (!options.signal.aborted) {
       await kubernetesService(options).catch((error: unknown) =>
         options.log.error('cannot reconcile the kubernetes endpoints', error),
       );
+      suspects = await repairAddresses(options.registry, suspects).catch((error: unknown) => {
+        options.log.error('cannot reconcile IPAddresses with Services', error);
+        return suspects;
+      });
     }
   }
 }

@@ -432,7 +432,7 @@ async function removeEntry(core: Core, served: Served, current: Entry): Promise<
   if (!result.succeeded) {
     return result.current;
   }
-  served.definition.release?.(current.object);
+  await served.definition.release?.(current.object, core.registry);
   return { object: result.entry.object };
 }
 

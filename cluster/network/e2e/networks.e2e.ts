@@ -7,12 +7,13 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { isNotFound } from '../../machinery/client.ts';
 import { resources } from '../../machinery/resources.ts';
 import { controlService } from '../../machines/supervisor.ts';
 import { until } from '../../machines/until.ts';
 import { planAnnouncements } from '../load-balancer-plan.ts';
 import { ClusterWorld } from './cluster-world.ts';
-import type { Node, Service } from '../../machinery/api-types.ts';
+import type { IPAddress, Node, Service, ServiceCIDR } from '../../machinery/api-types.ts';
 
 const waitMs = 120_000;
 
@@ -96,6 +97,36 @@ describe('networks of clusters', function () {
       const gone = async (): Promise<boolean> =>
         !(await world.inNode('worker', 'ip neigh show dev plumb.1')).includes('10.244.99.0');
       await until(gone, { what: 'the stale entry to go', timeoutMs: waitMs, intervalMs: 500 });
+    });
+
+    it('serve Services on addresses of another ServiceCIDR, which stays as long as it is used', async () => {
+      const { client } = world;
+      const address = '10.196.196.77';
+      await client.create(resources.serviceCIDRs, { metadata: { name: 'more' }, spec: { cidrs: ['10.196.196.0/24'] } });
+      const ready = async (status: string): Promise<void> => {
+        const is = async (): Promise<boolean> =>
+          (await client.get<ServiceCIDR>(resources.serviceCIDRs, 'more')).status?.conditions?.some(
+            (one) => one.type === 'Ready' && one.status === status,
+          ) ?? false;
+        await until(is, { what: `the ServiceCIDR to be ready: ${status}`, timeoutMs: waitMs, intervalMs: 50 });
+      };
+      await ready('True');
+      await client.create<Service>(resources.services, {
+        metadata: { name: 'other', namespace: 'default' },
+        spec: { clusterIP: address, selector: { app: 'web' }, ports: [{ port: 80, targetPort: 8080 }] },
+      });
+      const { spec } = await client.get<IPAddress>(resources.ipAddresses, address);
+      expect(spec?.parentRef).to.deep.equal({ group: '', resource: 'services', namespace: 'default', name: 'other' });
+      await until(async () => (await world.get('a', address, 80)).startsWith('hello'), {
+        what: `the Service at ${address}`,
+        timeoutMs: waitMs,
+      });
+      await client.delete(resources.serviceCIDRs, 'more');
+      await ready('False');
+      await client.delete(resources.services, 'other', { namespace: 'default' });
+      const gone = async (): Promise<boolean> =>
+        client.get(resources.serviceCIDRs, 'more').then(() => false, isNotFound);
+      await until(gone, { what: 'the ServiceCIDR to go', timeoutMs: waitMs, intervalMs: 50 });
     });
 
     it('reach load balancers from outside nodes, by source range, also when the announcing node is lost', async () => {

@@ -1,52 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cluster addresses and node ports of Services. What is taken is learnt from the stored Services at the first use.
 import type { Service, ServicePort } from '../../../machinery/api-types.ts';
-import { internalError, invalid } from '../../status.ts';
+import { internalError, invalid, isReason } from '../../status.ts';
 import type { StatusError } from '../../status.ts';
 import { typed } from '../define.ts';
 import type { FieldError, Registry, RequestContext } from '../definition.ts';
 import { invalid as invalidField } from '../validation/fields.ts';
-import { addressToBigint, containsAddress, formatAddress, parsePrefix } from '../../../network/addresses.ts';
-import type { Prefix } from '../../../network/addresses.ts';
-import { RangeAllocator } from './range-allocator.ts';
-import { familyNameOf, needsClusterIP, needsHealthCheckPort, needsNodePort } from '../core/service-fields.ts';
+import { needsClusterIP, needsHealthCheckPort, needsNodePort } from '../core/service-fields.ts';
 import type { IpFamilyName } from '../core/service-fields.ts';
+import { addressesOf, dropAddress, holdAddress } from './address-objects.ts';
+import { RangeAllocator } from './range-allocator.ts';
+import { ServiceAddresses } from './service-addresses.ts';
 
 export class ServiceAllocator {
   readonly #portRange: string;
-  readonly #addresses: ReadonlyMap<IpFamilyName, AddressRange>;
+  readonly #addresses: ServiceAddresses;
   readonly #ports: RangeAllocator;
   #filled = false;
 
   /** Errors: text that is no CIDR, a port range that is not `first-last`. */
   constructor(cidrs: readonly string[], portRange: string) {
     this.#portRange = portRange;
-    this.#addresses = new Map(cidrs.map((cidr) => [familyNameOf(cidr), new AddressRange(cidr)]));
+    this.#addresses = new ServiceAddresses(cidrs);
     this.#ports = portsOf(portRange);
   }
 
   /** Families of the ranges, in the order in which they were given. */
   get families(): readonly IpFamilyName[] {
-    return [...this.#addresses.keys()];
+    return this.#addresses.families;
   }
 
   /** Takes what `service` needs beyond what `old` has, in place. The returned function undoes it. Errors: 422 with the field. */
-  allocate(service: Service, old: Service | undefined, context: RequestContext): () => void {
-    this.#fill(context.registry);
+  async allocate(service: Service, old: Service | undefined, context: RequestContext): Promise<() => void> {
+    const { registry } = context;
+    this.#fill(registry);
     const undo: (() => void)[] = [];
     const giveBack = (): void => undo.forEach((step) => step());
     try {
-      this.#allocateAddresses(service, old, undo);
+      this.#allocateAddresses(service, old, { undo, registry });
       this.#allocatePorts(service, old, undo);
+      if (context.dryRun) {
+        return giveBack;
+      }
+      await this.#hold(service, old, { undo, registry });
     } catch (error) {
       giveBack();
       throw error;
     }
-    if (context.dryRun) {
-      return giveBack;
-    }
     // What the old form had and the new one has not is free once the write is done; the write can hardly fail any more.
-    const dropped = old === undefined ? undefined : this.#dropped(service, old);
+    const dropped = old === undefined ? undefined : this.#dropped(service, old, registry);
     dropped?.forEach((step) => step.free());
     return () => {
       giveBack();
@@ -54,12 +56,14 @@ export class ServiceAllocator {
     };
   }
 
-  release(service: Service): void {
-    for (const address of addressesOf(service)) {
-      this.#rangeOf(address)?.release(address);
-    }
+  async release(service: Service, registry: Registry): Promise<void> {
     for (const port of portsTaken(service)) {
       this.#ports.release(port);
+    }
+    for (const address of addressesOf(service)) {
+      this.#addresses.release(address);
+      // What stays now is removed by the repair.
+      await dropAddress(registry, address).catch(() => undefined);
     }
   }
 
@@ -70,7 +74,7 @@ export class ServiceAllocator {
     this.#filled = true;
     for (const service of typed<Service>(registry.list('services'))) {
       for (const address of addressesOf(service)) {
-        this.#rangeOf(address)?.take(address);
+        this.#addresses.mark(address);
       }
       for (const port of portsTaken(service)) {
         this.#ports.take(port);
@@ -79,7 +83,7 @@ export class ServiceAllocator {
   }
 
   /** One address per family of the Service, in that order; those that it has or asks for come first. */
-  #allocateAddresses(service: Service, old: Service | undefined, undo: (() => void)[]): void {
+  #allocateAddresses(service: Service, old: Service | undefined, { undo, registry }: Taking): void {
     const { spec } = service;
     if (spec === undefined || !needsClusterIP(service) || spec.clusterIP === 'None') {
       return;
@@ -93,41 +97,52 @@ export class ServiceAllocator {
         addresses.push(asked);
         continue;
       }
-      const range = this.#addresses.get(family);
-      const address = asked === '' ? range?.takeAny() : asked;
-      if (range === undefined || address === undefined) {
+      const address = asked === '' ? this.#addresses.takeAny(family, registry) : asked;
+      if (address === undefined) {
         throw internalError('failed to allocate a serviceIP: range is full');
       }
       if (asked !== '') {
-        this.#takeAddress(service, { address, index, range });
+        this.#takeAddress(service, { address, index, family, registry });
       }
-      undo.push(() => range.release(address));
+      undo.push(() => this.#addresses.release(address));
       addresses.push(address);
     }
     spec.clusterIP = addresses[0] ?? '';
     spec.clusterIPs = addresses;
   }
 
-  #takeAddress(service: Service, wanted: { address: string; index: number; range: AddressRange }): void {
-    const { address, index, range } = wanted;
-    const refuse = (why: string): StatusError =>
-      refusal(service, [
-        invalidField(
-          'spec.clusterIPs',
-          (service.spec?.clusterIPs ?? []).slice(0, index + 1),
-          `failed to allocate IP ${address}: ${why}`,
-        ),
-      ]);
-    if (!range.contains(address)) {
-      throw refuse(`the provided IP (${address}) is not in the valid range. The range of valid IPs is ${range.cidr}`);
+  #takeAddress(
+    service: Service,
+    wanted: { address: string; index: number; family: IpFamilyName; registry: Registry },
+  ): void {
+    const { address, index, family, registry } = wanted;
+    if (!this.#addresses.isValid(address, registry)) {
+      const ranges = this.#addresses.cidrs(family, registry).join(',');
+      const why = `the provided IP (${address}) is not in the valid range. The range of valid IPs is ${ranges}`;
+      throw refuseAddress(service, { address, index, why });
     }
-    if (!range.take(address)) {
-      throw refuse('provided IP is already allocated');
+    if (!this.#addresses.take(address, registry)) {
+      throw refuseAddress(service, { address, index, why: 'provided IP is already allocated' });
     }
   }
 
-  #rangeOf(address: string): AddressRange | undefined {
-    return this.#addresses.get(familyNameOf(address));
+  /** Objects for the addresses that are new. */
+  async #hold(service: Service, old: Service | undefined, { undo, registry }: Taking): Promise<void> {
+    const mine = old === undefined ? [] : addressesOf(old);
+    for (const [index, address] of addressesOf(service).entries()) {
+      if (mine.includes(address)) {
+        continue;
+      }
+      try {
+        await holdAddress(registry, address, service);
+      } catch (error) {
+        if (!isReason(error, 'AlreadyExists')) {
+          throw error;
+        }
+        throw refuseAddress(service, { address, index, why: 'provided IP is already allocated' });
+      }
+      undo.push(() => inBackground(dropAddress(registry, address)));
+    }
   }
 
   #allocatePorts(service: Service, old: Service | undefined, undo: (() => void)[]): void {
@@ -191,12 +206,15 @@ export class ServiceAllocator {
     return port;
   }
 
-  #dropped(service: Service, old: Service): { free: () => void; retake: () => void }[] {
+  #dropped(service: Service, old: Service, registry: Registry): { free: () => void; retake: () => void }[] {
     const steps: { free: () => void; retake: () => void }[] = [];
     const still = addressesOf(service);
     for (const address of addressesOf(old).filter((candidate) => !still.includes(candidate))) {
-      const range = this.#rangeOf(address);
-      steps.push({ free: () => range?.release(address), retake: () => void range?.take(address) });
+      const free = (): void => {
+        this.#addresses.release(address);
+        inBackground(dropAddress(registry, address));
+      };
+      steps.push({ free, retake: () => this.#addresses.mark(address) });
     }
     const kept = new Set(portsTaken(service));
     for (const port of portsTaken(old).filter((candidate) => !kept.has(candidate))) {
@@ -206,20 +224,18 @@ export class ServiceAllocator {
   }
 }
 
+interface Taking {
+  /** Gets what takes everything back. */
+  readonly undo: (() => void)[];
+  readonly registry: Registry;
+}
+
 /** TCP and UDP on the same port share one node port. */
 function twinPort(ports: readonly ServicePort[], port: ServicePort): number | undefined {
   const twin = ports.find(
     (other) => other.port === port.port && other.protocol !== port.protocol && (other.nodePort ?? 0) !== 0,
   );
   return twin?.nodePort;
-}
-
-function addressesOf(service: Service): string[] {
-  if (!needsClusterIP(service)) {
-    return [];
-  }
-  const { clusterIP = '', clusterIPs = [clusterIP] } = service.spec ?? {};
-  return clusterIPs.filter((address) => address !== '' && address !== 'None');
 }
 
 function portsTaken(service: Service): number[] {
@@ -231,43 +247,15 @@ function refusal(service: Service, errors: readonly FieldError[]): StatusError {
   return invalid({ group: '', kind: 'Service' }, service.metadata.name ?? '', errors);
 }
 
-/**
- * The addresses of a CIDR but for its first one, which names the network, and IPv4's last one, the broadcast address. The
- * lowest sixteenth (16 to 256) is for chosen addresses.
- */
-class AddressRange {
-  readonly cidr: string;
-  readonly #prefix: Prefix;
-  readonly #offsets: RangeAllocator;
+function refuseAddress(service: Service, refused: { address: string; index: number; why: string }): StatusError {
+  const { address, index, why } = refused;
+  const asked = (service.spec?.clusterIPs ?? []).slice(0, index + 1);
+  return refusal(service, [invalidField('spec.clusterIPs', asked, `failed to allocate IP ${address}: ${why}`)]);
+}
 
-  constructor(cidr: string) {
-    this.cidr = cidr;
-    this.#prefix = parsePrefix(cidr);
-    const { family, length } = this.#prefix;
-    const size = 2 ** ((family === 4 ? 32 : 128) - length);
-    this.#offsets = new RangeAllocator(1, family === 4 ? size - 2 : size - 1, Math.min(Math.max(16, size / 16), 256));
-  }
-
-  contains(address: string): boolean {
-    return containsAddress(this.#prefix, address) && this.#offsets.contains(this.#offset(address));
-  }
-
-  take(address: string): boolean {
-    return this.#offsets.take(this.#offset(address));
-  }
-
-  takeAny(): string | undefined {
-    const offset = this.#offsets.takeAny();
-    return offset === undefined ? undefined : formatAddress(this.#prefix.first + BigInt(offset), this.#prefix.family);
-  }
-
-  release(address: string): void {
-    this.#offsets.release(this.#offset(address));
-  }
-
-  #offset(address: string): number {
-    return Number(addressToBigint(address) - this.#prefix.first);
-  }
+/** What fails now is put right by the repair of IPAddresses. */
+function inBackground(work: Promise<void>): void {
+  work.catch(() => undefined);
 }
 
 function portsOf(range: string): RangeAllocator {

@@ -68,7 +68,7 @@ describe('services', () => {
     const node = { type: 'NodePort', ports: [{ port: 80, nodePort: 30_001 }] };
     const first = await create(definition, node, context);
     expect(await refused(create(definition, node, context))).to.contain('provided port is already allocated');
-    definition.release?.(first as unknown as KubeObject);
+    await definition.release?.(first as unknown as KubeObject, registry);
     expect((await create(definition, node, context)).spec?.ports?.[0]?.nodePort).to.equal(30_001);
     const taken = new Set<string | undefined>(['10.96.0.7']);
     for (let count = 0; count < 250; count++) {
@@ -76,6 +76,49 @@ describe('services', () => {
       expect(taken.has(spec?.clusterIP)).to.equal(false);
       taken.add(spec?.clusterIP);
     }
+  });
+
+  it('get addresses of every ServiceCIDR that is Ready, each with an object that says whose it is', async () => {
+    const cidr = (name: string, range: string, status: string, metadata = {}): KubeObject => ({
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'ServiceCIDR',
+      metadata: { name, ...metadata },
+      spec: { cidrs: [range] },
+      status: { conditions: [{ type: 'Ready', status }] },
+    });
+    const registry = memoryRegistry({
+      'servicecidrs.networking.k8s.io': [
+        cidr('kubernetes', '10.96.0.0/30', 'True'),
+        cidr('more', '10.196.0.0/28', 'True'),
+        cidr('young', '10.197.0.0/24', 'False'),
+        cidr('old', '10.198.0.0/24', 'True', { deletionTimestamp: '2026-11-21T00:00:00Z' }),
+      ],
+      'ipaddresses.networking.k8s.io': [
+        { apiVersion: 'networking.k8s.io/v1', kind: 'IPAddress', metadata: { name: '10.196.0.8' } },
+      ],
+    });
+    const context = testContext(registry);
+    const definition = services({ ...testConfig, serviceClusterIPRanges: ['10.96.0.0/30'] });
+    const ports = [{ port: 80 }];
+    const given = async (clusterIP: string): Promise<string> =>
+      refused(create(definition, { clusterIP, ports }, context));
+    expect(await given('10.196.0.7')).to.equal('not refused');
+    const [, held] = registry.list('ipaddresses.networking.k8s.io');
+    expect(held?.metadata.name).to.equal('10.196.0.7');
+    expect(held?.['spec']).to.deep.equal({
+      parentRef: { group: '', resource: 'services', namespace: 'default', name: 'web' },
+    });
+    expect(await given('10.196.0.7')).to.contain('already allocated');
+    expect(await given('10.196.0.8'), 'held by something else').to.contain('already allocated');
+    expect(await given('10.197.0.7')).to.contain('The range of valid IPs is 10.96.0.0/30,10.196.0.0/28');
+    expect(await given('10.198.0.7')).to.contain('not in the valid range');
+    const found = new Set<string | undefined>();
+    for (let count = 0; count < 2 + 12; count++)
+      found.add((await create(definition, { ports }, context)).spec?.clusterIP);
+    expect([...found].filter((address) => address?.startsWith('10.96.'))).to.have.length(2);
+    expect(found).to.have.length(14);
+    expect(found).not.to.include('10.196.0.8');
+    expect(await refused(create(definition, { ports }, context))).to.contain('range is full');
   });
 
   it('keep what they have over updates, and give it up with their type', async () => {

@@ -37,8 +37,8 @@ export function services(config: ResourcesConfig): ResourceDefinition {
     validateUpdate: validateServiceUpdate,
     status: true,
     initialStatus: () => ({ loadBalancer: {} }),
-    allocate: async (service, old, context) => allocator.allocate(service, old, context),
-    release: (service) => allocator.release(service),
+    allocate: (service, old, context) => allocator.allocate(service, old, context),
+    release: (service, registry) => allocator.release(service, registry),
     subresources: { proxy: serviceProxy },
     selectableFields: (service) => ({
       'spec.clusterIP': service.spec?.clusterIP ?? '',

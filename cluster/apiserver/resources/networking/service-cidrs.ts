@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Service CIDRs: ranges of service addresses. Kept as objects; the allocator's range is a flag of the API server.
+// Service CIDRs: ranges of service addresses. The API server gives out addresses of those that are Ready.
 import type { ServiceCIDR } from '../../../machinery/api-types.ts';
 import { define } from '../define.ts';
 import { text } from '../printing/columns.ts';
