@@ -132,7 +132,14 @@ export const noEndpoints = defineCase(
   },
   async (t) => {
     const { namespace, client } = await startBackends(t, 0);
-    const host = addressOf(await expose(t, namespace));
+    // Ports that a Service does not have are another matter: by iptables kube-proxy leaves them alone.
+    const ports = ['TCP', 'UDP'].map((protocol) => ({
+      name: protocol.toLowerCase(),
+      protocol,
+      port: 80,
+      targetPort: 8080,
+    }));
+    const host = addressOf(await expose(t, namespace, { ports }));
     for (const protocol of ['tcp', 'udp'] as const) {
       await eventually(
         t,
