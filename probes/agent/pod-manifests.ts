@@ -93,7 +93,8 @@ export function nodeProbePod(options: NodeProbeOptions): V1Pod {
       hostNetwork: true,
       hostPID: true,
       dnsPolicy: 'Default',
-      affinity: onNode(node),
+      // Without the scheduler, which may be what is broken.
+      nodeName: node,
       tolerations: everywhere,
       containers: [
         {

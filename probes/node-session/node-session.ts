@@ -87,7 +87,11 @@ export class NodeSession {
         `the node probe on ${address.node} speaks version ${version}, not ${sessionVersion}: its image is of another release`,
       );
     }
-    const life = setInterval(() => void session.order('clock', {}).catch(() => undefined), signOfLifeMs);
+    // Without an answer the connection is dead, whatever the socket says: who waits for a process would wait for ever.
+    const life = setInterval(
+      () => void session.order('clock', {}).catch(() => session.#end(`no sign of life within ${orderTimeoutMs} ms`)),
+      signOfLifeMs,
+    );
     life.unref();
     session.onLost(() => clearInterval(life));
     return session;

@@ -212,6 +212,11 @@ const byRefusal: Step = (observations, lost, ways) => {
     const opinion = forbidding(observations);
     const evidence = [`${from} answered with ICMP ${what}, seen first at ${describePlace(error.place)}`];
     if (opinion !== undefined) return { ...policyFinding(observations, opinion, `on ${error.place.node}`), evidence };
+    // Routes and routing rules can prohibit as well, and say the same.
+    const routed = ['host-unreachable', 'net-unreachable', 'prohibited'].includes(what)
+      ? byRoute(observations, lost, ways)
+      : undefined;
+    if (routed !== undefined) return { ...routed, evidence: [...evidence, ...(routed.evidence ?? [])] };
     if (what === 'prohibited')
       return {
         reason: 'foreign-firewall',
@@ -219,9 +224,6 @@ const byRefusal: Step = (observations, lost, ways) => {
         next: `Look for a rejecting rule on the machine with address ${from}.`,
         evidence,
       };
-    const routed =
-      what === 'host-unreachable' || what === 'net-unreachable' ? byRoute(observations, lost, ways) : undefined;
-    if (routed !== undefined) return { ...routed, evidence: [...evidence, ...(routed.evidence ?? [])] };
     if (what === 'host-unreachable' || what === 'net-unreachable') {
       const route = observations.lookups.find(({ error: words }) => words !== undefined);
       return {

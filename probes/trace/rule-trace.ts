@@ -17,6 +17,11 @@ export interface MarkInput {
 const priority = -350;
 /** Of other people's packets not more than this are traced. */
 const limit = 'limit rate 100/second';
+/**
+ * And of their TCP only what opens or refuses a connection: where the server is the API server, the traces themselves go through it, and each
+ * would be traced again.
+ */
+const opening = 'tcp flags & (syn | rst) != 0';
 
 /** For `nft -i`, which has to stay open: the table goes when it ends. */
 export function markingCommands({ name, protocol, clientPort, servers }: MarkInput): string {
@@ -26,9 +31,10 @@ export function markingCommands({ name, protocol, clientPort, servers }: MarkInp
     `${protocol} dport ${clientPort}`,
     ...servers.flatMap(({ address, port }) => {
       const family = address.includes(':') ? 'ip6' : 'ip';
+      const some = protocol === 'tcp' ? `${opening} ${limit}` : limit;
       return [
-        `${family} daddr ${address} ${protocol} dport ${port} ${limit}`,
-        `${family} saddr ${address} ${protocol} sport ${port} ${limit}`,
+        `${family} daddr ${address} ${protocol} dport ${port} ${some}`,
+        `${family} saddr ${address} ${protocol} sport ${port} ${some}`,
       ];
     }),
   ];

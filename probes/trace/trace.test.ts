@@ -27,6 +27,16 @@ function lostAfter(places: number, more: Partial<Observations> = {}): Observatio
   return { ...delivered, attempts: dropped, sightings: there.slice(0, places), rules: [], ...more };
 }
 
+/** A routing rule may refuse as a firewall does. */
+function prohibited(observations: Observations): Observations {
+  return {
+    ...observations,
+    sightings: observations.sightings.map((sighting) =>
+      sighting.error === undefined ? sighting : { ...sighting, error: { ...sighting.error, what: 'prohibited' } },
+    ),
+  };
+}
+
 function rule(table: string, chain: string, text: string, node = 'node-b'): RuleStep {
   return { node, trace: 't', table, chain, rule: text, verdict: 'drop', packet: undefined };
 }
@@ -71,6 +81,7 @@ describe('trace: judge', () => {
 
   const cases: readonly (readonly [string, Observations, string, RegExp])[] = [
     ['a recorded unreachable route', recorded('unreachable-route'), 'no-route', /Node node-a has no usable route/],
+    ['a rule that prohibits the way', prohibited(recorded('unreachable-route')), 'no-route', /has no usable route/],
     ['a recorded name that nobody has', recorded('no-such-name'), 'name-resolution', /does not exist in the cluster/],
     [
       'a policy with its rule',
@@ -305,6 +316,11 @@ nonsense`;
     });
     expect(text).to.contain('add table inet x { flags owner; }');
     expect(text).to.contain('add rule inet x pre ip6 daddr fd00::1 udp dport 53 limit rate');
+    const servers = [{ address: '10.0.0.1', port: 6443 }];
+    const tcp = markingCommands({ name: 'x', protocol: 'tcp', clientPort: 22_000, servers });
+    expect(tcp, 'not each packet of the stream that carries the trace').to.contain(
+      'add rule inet x out ip saddr 10.0.0.1 tcp sport 6443 tcp flags & (syn | rst) != 0 limit rate',
+    );
   });
 
   it('takes a drop for the cause only if every transmission was followed by it', () => {

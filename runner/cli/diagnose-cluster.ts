@@ -9,14 +9,13 @@ const lifeSeconds = 180;
 
 /** Resolves to the exit code. */
 export async function diagnoseCluster(flags: DiagnoseFlags, version: string): Promise<number> {
-  return await onExistingCluster('diagnose', { flags, version }, async ({ kube, openAccess }) => {
+  return await onExistingCluster('diagnose', { flags, version }, async ({ kube, openAccess, signal }) => {
     const started = performance.now();
     const log = (message: string): void => void process.stderr.write(`${message}\n`);
-    const examination = await examine({
-      kube,
-      openAccess: flags.nodeProbes ? () => openAccess(lifeSeconds) : undefined,
-      log,
-    });
+    const examination = await Promise.race([
+      examine({ kube, openAccess: flags.nodeProbes ? () => openAccess(lifeSeconds) : undefined, log }),
+      interrupted(signal),
+    ]);
     const seconds = (performance.now() - started) / 1000;
     const text =
       flags.json === true
@@ -26,6 +25,11 @@ export async function diagnoseCluster(flags: DiagnoseFlags, version: string): Pr
     if (examination.findings.length > 0) return exitCodeOf('failed');
     return exitCodeOf(flags.nodeProbes && examination.nodes === 0 ? 'inconclusive' : 'passed');
   });
+}
+
+/** Rejects when the signal is aborted: what waits for a node then is not waited for. */
+function interrupted(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
 }
 
 function lines({ findings, gaps, probes, failedProbes, nodes }: Examination, seconds: number): string[] {

@@ -42,17 +42,17 @@ export async function onExistingCluster(
     interrupt.abort(new Error('interrupted'));
   };
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-  let access: OwnNodeAccess | undefined;
+  let opening: Promise<OwnNodeAccess> | undefined;
   try {
     return await act({
       kube,
       server: target.server,
       namespace: flags.namespace ?? target.config.getContextObject(target.context)?.namespace ?? 'default',
       signal,
-      openAccess: async (lifeSeconds) => {
+      openAccess: (lifeSeconds) => {
         const image = flags.image ?? `plumbline.local/probe:${version}`;
-        access = await openNodeAccess({ kube, purpose, image, lifeSeconds, signal });
-        return access;
+        opening = openNodeAccess({ kube, purpose, image, lifeSeconds, signal });
+        return opening;
       },
     });
   } catch (error) {
@@ -60,7 +60,11 @@ export async function onExistingCluster(
     if (error instanceof Problem) throw error;
     throw new Problem(readableMessage(error), reachRemedy(error, target.server), { cause: error });
   } finally {
-    await access?.close();
+    // It may still be under way when the command is interrupted: what it makes must go as well.
+    await opening?.then(
+      (access) => access.close(),
+      () => undefined,
+    );
     process.removeListener('SIGINT', onSignal).removeListener('SIGTERM', onSignal);
   }
 }

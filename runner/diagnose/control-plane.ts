@@ -69,6 +69,20 @@ function leaderDiagnoses({ leases, now: readAt, later }: ControlPlaneInput): Dia
   });
 }
 
+/** How long to look on until it is sure that a leader does not renew; 0: it has, or there is none to watch. */
+export function stillToWatchMs(
+  first: readonly LeaseSeen[],
+  { leases, now }: { readonly leases: readonly LeaseSeen[]; readonly now: number },
+): number {
+  const waits = leaders.flatMap((name) => {
+    const before = first.find((one) => one.namespace === 'kube-system' && one.name === name);
+    const after = leases.find((one) => one.namespace === 'kube-system' && one.name === name);
+    if (before === undefined || before.renewedAt !== after?.renewedAt) return [];
+    return [leaderPatienceMs - (now - after.renewedAt)];
+  });
+  return Math.max(0, ...waits);
+}
+
 function nodeDiagnoses({ nodes, leases, now }: ControlPlaneInput): Diagnosis[] {
   return nodes.flatMap((node): Diagnosis[] => {
     const name = node.metadata?.name ?? '';

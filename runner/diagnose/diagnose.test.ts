@@ -4,7 +4,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { expect } from 'chai';
 import { finding, type Finding } from '../../suites/network/findings/finding.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
-import { controlPlaneDiagnoses, type ControlPlaneInput } from './control-plane.ts';
+import { controlPlaneDiagnoses, stillToWatchMs, type ControlPlaneInput } from './control-plane.ts';
 import { forwardedZones } from './corefile.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
 import { calmer, linkDiagnoses, parsePing } from './node-links.ts';
@@ -164,6 +164,31 @@ describe('diagnose: nodes', () => {
   });
 });
 
+describe('diagnose: neighbours', () => {
+  const silent = (node: string, who: string): Finding =>
+    finding({
+      about: 'silent',
+      component: 'node',
+      node,
+      object: who,
+      what: 'does not answer',
+      proof: ['192.0.2.3 dev eth0 FAILED'],
+      remedy: '',
+    });
+
+  it('are at fault themselves where several miss them', () => {
+    const where = (found: readonly Finding[]): (string | undefined)[] => nodeDiagnoses(found).map(({ node }) => node);
+    expect(where([silent('n1', 'node n3'), silent('n2', 'node n3')])).to.deep.equal(['n3']);
+    expect(where([silent('n1', 'node n3')])).to.deep.equal(['n1']);
+    expect(where([silent('n1', 'gateway 192.0.2.9'), silent('n2', 'gateway 192.0.2.9')])).to.deep.equal(['n1', 'n2']);
+  });
+
+  it('and nodes are named only where a name follows', () => {
+    const down = { ...silent('n1', 'pod shop/a'), what: 'its interface veth1 on the node is down, says node n2' };
+    expect(nodeDiagnoses([down])[0]?.objects).to.deep.equal(['Pod shop/a', 'Node n1']);
+  });
+});
+
 describe('diagnose: rules of third parties', () => {
   const ends = (kind: string, rule: string): string[] =>
     nodeDiagnoses([
@@ -220,6 +245,10 @@ describe('diagnose: control plane', () => {
       [],
     );
     expect(find({ leases: old })).to.deep.equal([]);
+    expect(stillToWatchMs(old, { leases: old, now: now + 400 })).to.equal(600);
+    expect(stillToWatchMs(old, { leases: old, now: now + 4_000 })).to.equal(0);
+    expect(stillToWatchMs(old, { leases: [lease('kube-scheduler', 0)], now: now + 400 })).to.equal(0);
+    expect(stillToWatchMs([], { leases: [], now })).to.equal(0);
   });
 
   it('tells a silent kubelet, a slow API server, and a driver that one node lacks', () => {
@@ -299,6 +328,7 @@ describe('diagnose: probes', () => {
     });
     expect(linkDiagnoses([ping('a', 'b', 40), ping('b', 'c', 37), ping('c', 'a', 38)])).to.have.length(1);
     expect(linkDiagnoses([ping('a', 'b', 40), ping('a', 'c', 38), ping('c', 'b', 37)])[0]?.node).to.equal('c');
+    expect(linkDiagnoses([ping('a', 'b', 40), ping('b', 'c', 39), ping('c', 'a', 40)])).to.deep.equal([]);
     expect(linkDiagnoses([ping('a', 'b', 40), ping('a', 'b', 0, 1472)])[0]?.reason).to.equal('mtu');
     expect(linkDiagnoses([ping('a', 'b', 0)])).to.deep.equal([]);
     const others = [ping('b', 'c', 40), ping('b', 'c', 8, 1472)];

@@ -17,7 +17,7 @@ import { pingNodes } from './ping-nodes.ts';
 import { policyOpinions } from './policy-opinions.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing } from './probe-outcome.ts';
 import { planProbes, type PlannedProbe } from './probe-plan.ts';
-import { measureAnswers, readControlPlane, readCorefile, readLeases, readPodEvents } from './read-control-plane.ts';
+import { measureAnswers, readControlPlane, readCorefile, readPodEvents, watchLeaders } from './read-control-plane.ts';
 import { resolverDiagnoses } from './resolver-diagnoses.ts';
 import { sendProbes } from './send-probes.ts';
 import { sharedStates } from './shared-states.ts';
@@ -58,6 +58,8 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     opening,
   ]);
   if (openAccess === undefined) gaps.push('no node was looked at: node probes were turned off');
+  // Later than the clock was read: ages come out too small rather than too large.
+  const readAt = performance.now();
   log(`read ${objects.pods.length} pods and ${objects.services.length} Services`);
   const late: Diagnosis[] = [];
   const [events, answers, sites] = await Promise.all([
@@ -80,6 +82,7 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     nodes: [...sites.keys()],
     forwardedZones: forwardedZones(corefile),
   });
+  const leaders = watchLeaders(kube, controlPlane.leases, () => now + performance.now() - readAt);
   const [results, fromLinks] = await Promise.all([
     sendProbes(plan, { objects, sites, gaps }),
     examineLinks(objects, sites),
@@ -92,7 +95,7 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     ...controlPlane,
     ...again,
     nodes: objects.nodes,
-    later: { leases: await readLeases(kube), now: now + performance.now() - started },
+    later: await leaders,
   });
   const known = [...fromControlPlane, ...fromApi, ...late, ...fromNodes, ...fromLinks, ...outcomeDiagnoses(results)];
   const worth = access === undefined ? [] : worthTracing(results, known);

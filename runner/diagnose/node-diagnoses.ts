@@ -40,7 +40,10 @@ const reasonsByAbout: readonly { readonly pattern: RegExp; readonly reason: stri
 /** Findings that matter less than what packets show: they may be without effect. */
 const mild = new Set(['clock-skew', 'loss', 'not-programmed', 'foreign-firewall']);
 
-/** What the states of the nodes show. Two nodes that send packets for a third one to each other have one fault. */
+/**
+ * What the states of the nodes show. Two nodes that send packets for a third one to each other have one fault, and a node that several others
+ * get no answer from has it itself.
+ */
 export function nodeDiagnoses(findings: readonly Finding[]): Diagnosis[] {
   const told = findings
     .filter((finding) => !isStrangersAffair(finding))
@@ -48,12 +51,35 @@ export function nodeDiagnoses(findings: readonly Finding[]): Diagnosis[] {
   const loops = told.filter(({ sentTo, goal, node }) =>
     told.some((other) => sentTo !== undefined && other.node === sentTo && other.sentTo === node && other.goal === goal),
   );
+  const complaints = Map.groupBy(
+    told.filter(({ key }) => key.endsWith('|silent')),
+    ({ object }) => object,
+  );
+  const silent = [...complaints.values()].filter(
+    (found) => found.length > 1 && found[0]?.object.startsWith('node ') === true,
+  );
+  const merged = new Set<Finding>([...loops, ...silent.flat()]);
   return [
-    ...told.filter((finding) => !loops.includes(finding)).map(nodeDiagnosis),
+    ...told.filter((finding) => !merged.has(finding)).map(nodeDiagnosis),
     ...[...Map.groupBy(loops, ({ goal, node, sentTo = '' }) => [goal, ...[node, sentTo].toSorted()].join(' '))].map(
       ([, found]) => loopDiagnosis(found),
     ),
+    ...silent.map(silentDiagnosis),
   ];
+}
+
+function silentDiagnosis(found: readonly Finding[]): Diagnosis {
+  const name = found[0]?.object.replace('node ', '') ?? '';
+  return {
+    reason: 'neighbour-missing',
+    component: 'network',
+    node: name,
+    objects: [`Node ${name}`],
+    summary: `Node ${name} answers none of ${found.map(({ node }) => node).join(', ')} when they ask for its link-layer address.`,
+    evidence: found.flatMap(({ node, proof }) => proof.map((line) => `${node}: ${line}`)),
+    next: `Look at ${name} itself, from its console: is its interface up, does it answer ARP (ip link show; NOARP), has it its address?`,
+    weight: 85,
+  };
 }
 
 /** A rule of a third party ends the packet. Whom it lets in from outside is its author's affair; that pods and nodes pass is asked by probes. */
@@ -115,14 +141,12 @@ function nodeDiagnosis(finding: Finding): Diagnosis {
 }
 
 function objectsIn(text: string): string[] {
-  const found: string[] = [];
-  for (const match of text.matchAll(
-    /\b(Service|pod|node|EndpointSlice) ([a-z0-9][a-z0-9.-]*(?:\/[a-z0-9][a-z0-9.-]*)?)/g,
-  )) {
-    const [, kind = '', name = ''] = match;
-    if (kind === 'node' || name.includes('/')) found.push(`${kind.charAt(0).toUpperCase()}${kind.slice(1)} ${name}`);
-  }
-  return found;
+  const namespaced = [...text.matchAll(/\b(Service|pod|EndpointSlice) ([a-z0-9][a-z0-9.-]*\/[a-z0-9][a-z0-9.-]*)/g)];
+  const nodes = [...text.matchAll(/(?:^|\b(?:of|to|on|from) )node ([a-z0-9][a-z0-9.-]*)/g)];
+  return [
+    ...namespaced.map(([, kind = '', name = '']) => `${kind.charAt(0).toUpperCase()}${kind.slice(1)} ${name}`),
+    ...nodes.map(([, name = '']) => `Node ${name}`),
+  ];
 }
 
 /** A program that runs on most nodes and not on one. Only programs whose work every node needs. */

@@ -46,7 +46,8 @@ export function linkDiagnoses(pings: readonly PingSeen[]): Diagnosis[] {
   const large = pings.filter(({ octets }) => octets >= 500);
   const found: Diagnosis[] = [];
   const lossy = small.filter(({ sent, received }) => received < sent && received > 0);
-  if (lossy.length > 0) {
+  // A single packet may have been late.
+  if (lossy.reduce((lost, { sent, received }) => lost + sent - received, 0) > 1) {
     const node = commonNode(lossy, small);
     found.push({
       reason: 'loss',

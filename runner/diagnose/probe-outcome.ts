@@ -193,7 +193,8 @@ const explaining = new Set(['network', 'node', 'kubelet', 'container-runtime']);
 
 /** A broken network at either end, or a broken proxy for the same Service at the source, explains a failure. */
 function isExplained({ from, toNode, service }: PlannedProbe, known: readonly Diagnosis[]): boolean {
-  return known.some(({ component, node, objects, weight }) => {
+  return known.some(({ reason, component, node, objects, weight }) => {
+    if (reason === 'routing-loop') return objects.includes(`Node ${from.node}`);
     if (weight < 80 && component !== 'kube-proxy') return false;
     if (component === 'kube-proxy') return node === from.node && objects.includes(`Service ${service}`);
     return explaining.has(component) && node !== undefined && (node === from.node || node === toNode);

@@ -4,7 +4,7 @@ import { V1MicroTime } from '@kubernetes/client-node';
 import type { KubeClients } from '../../suites/kube-clients.ts';
 import { leaseName } from '../execute/run-lease.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
-import type { ControlPlaneInput, LeaseSeen } from './control-plane.ts';
+import { stillToWatchMs, type ControlPlaneInput, type LeaseSeen } from './control-plane.ts';
 import type { PodEvent } from './workloads.ts';
 
 const turns = 10;
@@ -45,6 +45,20 @@ export async function readLeases(kube: KubeClients): Promise<LeaseSeen[]> {
     durationSeconds: spec?.leaseDurationSeconds ?? 15,
     renewedAt: Date.parse(spec?.renewTime ?? ''),
   }));
+}
+
+/** Looks again, and goes on looking as long as a leader has not renewed its Lease and may still do so. */
+export async function watchLeaders(
+  kube: KubeClients,
+  first: readonly LeaseSeen[],
+  clock: () => number,
+): Promise<{ readonly leases: readonly LeaseSeen[]; readonly now: number }> {
+  for (;;) {
+    const seen = { leases: await readLeases(kube), now: clock() };
+    const wait = stillToWatchMs(first, seen);
+    if (wait === 0) return seen;
+    await new Promise((resolve) => setTimeout(resolve, Math.min(wait + 50, 500)));
+  }
 }
 
 async function readDrivers(kube: KubeClients): Promise<Record<string, string[]>> {

@@ -69,6 +69,7 @@ export function verdictDiagnosis({ verdict, observations }: TraceRecord, probe: 
     summary,
     evidence: [...(rule === undefined ? [] : [rule]), ...evidence],
     next,
-    weight: weights[reason] ?? weightDefault,
+    // A refusal alone does not prove whose it is.
+    weight: reason === 'foreign-firewall' && rule === undefined ? weightDefault : (weights[reason] ?? weightDefault),
   };
 }

@@ -6,6 +6,7 @@ import type { NodeState } from '../../probes/node-state/node-state.ts';
 import { messageOf } from '../problem.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
 import type { Diagnosis } from './diagnosis.ts';
+import { awaitMost } from './stragglers.ts';
 
 const nodesMost = 40;
 const nodeMs = 45_000;
@@ -23,55 +24,39 @@ export async function visitNodes(
   access: NodeAccess,
   { nodes }: NetworkObjects,
   { gaps, late }: { readonly gaps: string[]; readonly late: Diagnosis[] },
-): Promise<Map<string, Site>> {
-  const sites = new Map<string, Site>();
-  const ready = nodes
-    .filter(({ status }) => (status?.conditions ?? []).some((one) => one.type === 'Ready' && one.status === 'True'))
-    .map(({ metadata }) => metadata?.name ?? '');
+): Promise<ReadonlyMap<string, Site>> {
+  const ready = readyNodes(nodes);
   if (ready.length > nodesMost) gaps.push(`only ${nodesMost} of ${ready.length} nodes were looked at`);
   const names = ready.slice(0, nodesMost);
-  const failed = new Map<string, string>();
-  const started = performance.now();
-  let release: () => void = () => undefined;
-  const enough = new Promise<void>((resolve) => (release = resolve));
-  const timer = setTimeout(release, nodeMs);
-  const look = async (node: string): Promise<void> => {
-    try {
-      const [session, state] = await Promise.all([access.session(node), access.state(node)]);
-      sites.set(node, { session, state });
-    } catch (error) {
-      failed.set(node, messageOf(error));
-    }
-    if (sites.size * 2 >= names.length) setTimeout(release, stragglerMs(performance.now() - started)).unref();
+  const look = async (node: string): Promise<Site> => {
+    const [session, state] = await Promise.all([access.session(node), access.state(node)]);
+    return { session, state };
   };
-  await Promise.race([Promise.all(names.map(look)), enough]);
-  clearTimeout(timer);
+  const { done: sites, failed, tookMs } = await awaitMost(names, look, nodeMs);
+  const seconds = Math.round(tookMs / 1000);
   for (const node of names) {
     if (sites.has(node)) continue;
-    const why = failed.get(node) ?? `no probe came up within ${Math.round((performance.now() - started) / 1000)} s`;
-    gaps.push(`node ${node}: ${why}`);
+    gaps.push(
+      `node ${node}: ${failed.has(node) ? messageOf(failed.get(node)) : `no probe came up within ${seconds} s`}`,
+    );
     if (failed.has(node) || sites.size === 0) continue;
     late.push({
       reason: 'component-down',
       component: 'kubelet',
       node,
       objects: [`Node ${node}`],
-      summary: `A pod for ${node} did not start in ${Math.round((performance.now() - started) / 1000)} s, while those of ${sites.size} other nodes did.`,
+      summary: `A pod for ${node} did not start in ${seconds} s, while those of ${sites.size} other nodes did.`,
       evidence: [...sites.keys()].map((other) => `${other}: a probe started`),
       next: `Look at the kubelet and the container runtime of ${node}, and their logs.`,
       weight: 78,
     });
   }
-  // In the order of the API, so that the same cluster gives the same plan; later comers are left alone.
-  return new Map(
-    names.flatMap((name) => {
-      const site = sites.get(name);
-      return site === undefined ? [] : [[name, site] as const];
-    }),
-  );
+  return sites;
 }
 
-/** The slower the others were, the longer the last ones get. */
-function stragglerMs(othersTookMs: number): number {
-  return 3_000 + othersTookMs * 1.5;
+/** Names of those that are Ready, in the order of the API, so that the same cluster gives the same plan. */
+export function readyNodes(nodes: NetworkObjects['nodes']): string[] {
+  return nodes
+    .filter(({ status }) => (status?.conditions ?? []).some((one) => one.type === 'Ready' && one.status === 'True'))
+    .map(({ metadata }) => metadata?.name ?? '');
 }

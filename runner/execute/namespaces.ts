@@ -11,9 +11,14 @@ export interface NamespaceRequest extends NamespaceOptions {
   /** Words for the name; cut to fit. */
   readonly purpose: string;
   readonly signal: AbortSignal;
+  /** Makes the ServiceAccount `default` itself: where a cluster is looked at that is ill, its controllers may not. */
+  readonly makeAccount?: true;
 }
 
-/** Resolves to the name once the ServiceAccount `default` exists, since pods are refused before. */
+/**
+ * Resolves to the name once the ServiceAccount `default` exists, since pods are refused before. Leaves nothing behind when that fails, or the signal
+ * is aborted.
+ */
 export async function createNamespace(kube: KubeClients, request: NamespaceRequest): Promise<string> {
   const name = namespaceName(request.purpose);
   const level = request.podSecurity ?? 'restricted';
@@ -31,16 +36,40 @@ export async function createNamespace(kube: KubeClients, request: NamespaceReque
       },
     },
   });
+  try {
+    await awaitAccount(kube, name, request);
+  } catch (error) {
+    await deleteNamespace(kube, name);
+    throw error;
+  }
+  return name;
+}
+
+async function awaitAccount(
+  kube: KubeClients,
+  name: string,
+  { makeAccount, signal }: Pick<NamespaceRequest, 'makeAccount' | 'signal'>,
+): Promise<void> {
+  if (makeAccount === true) {
+    const body = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default' } };
+    const { status } = await kube.request({
+      method: 'POST',
+      path: `/api/v1/namespaces/${name}/serviceaccounts`,
+      body,
+      signal,
+    });
+    // The controller may have been quicker.
+    if (status === 201 || status === 409) return;
+  }
   await kube.waitForObject(
     { apiVersion: 'v1', kind: 'ServiceAccount', name: 'default', namespace: name },
     (account) => (account === undefined ? pending('it does not exist') : done(undefined)),
     {
       description: `the ServiceAccount default in the new namespace ${name}`,
       timeoutMs: 30_000,
-      signal: request.signal,
+      signal,
     },
   );
-  return name;
 }
 
 function namespaceName(purpose: string): string {

@@ -26,26 +26,33 @@ export async function holdLease(
   const metadata = { name: leaseName, labels: runLabels(runId) };
   await kube.coordination.createNamespacedLease({ namespace, body: { metadata, spec: spec() } });
   const ended = new AbortController();
+  const renew = async (): Promise<void> => {
+    try {
+      await kube.request({
+        method: 'PATCH',
+        path: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${leaseName}`,
+        headers: { 'Content-Type': 'application/merge-patch+json' },
+        body: { spec: { renewTime: new V1MicroTime() } },
+      });
+    } catch {
+      // A renewal that fails is made good by the next one; the Lease lasts for four.
+    }
+  };
+  let last = Promise.resolve();
   const renewal = (async () => {
     for (;;) {
       await pause((durationS * 1000) / 4, ended.signal);
       if (ended.signal.aborted) return;
-      // A renewal that fails is made good by the next one; the Lease lasts for four.
-      await kube
-        .request({
-          method: 'PATCH',
-          path: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${leaseName}`,
-          headers: { 'Content-Type': 'application/merge-patch+json' },
-          body: { spec: { renewTime: new V1MicroTime() } },
-          signal: ended.signal,
-        })
-        .catch(() => {});
+      // Not waited for: one that gets no answer must not keep the next one from being sent.
+      last = renew();
     }
   })();
   return {
     async stop() {
       ended.abort();
       await renewal;
+      // It is let to its end: a request that is cut off in the middle may make Node's HTTP/2 client send without end.
+      await last;
     },
   };
 }

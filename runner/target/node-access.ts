@@ -40,7 +40,13 @@ const startMs = 60_000;
 export async function openNodeAccess(options: NodeAccessOptions): Promise<OwnNodeAccess> {
   const { kube, purpose, image, lifeSeconds, signal } = options;
   const runId = `${purpose}-${randomBytes(4).toString('hex')}`;
-  const namespace = await createNamespace(kube, { runId, purpose, podSecurity: 'privileged', signal });
+  const namespace = await createNamespace(kube, {
+    runId,
+    purpose,
+    podSecurity: 'privileged',
+    makeAccount: true,
+    signal,
+  });
   let lease: RunLease | undefined;
   try {
     [lease] = await Promise.all([
