@@ -112,6 +112,8 @@ async function measure(
     bench.record(figure(`memory, ${title}`, 'MB'), subject.name, [memoryOf(proxy.pid).rss / 1e6]);
     if (subject.binary === undefined) {
       const { tool } = floors[subject.mode];
+      // It may be about to write a chain anew, which would take the rule away again. What it has written stays.
+      await proxy.stop();
       bench.record(figure(`first connection, ${title}`, 'ms'), tool.join(' '), floor(node, subject.mode, samples));
     }
   } finally {
