@@ -57,11 +57,18 @@ export async function clusterOf(kubeconfig: string): Promise<Cluster> {
   };
 }
 
-/** The kubeconfig of the embedded cluster of that name, which is brought up if it is not there. */
+/** The kubeconfig of the embedded cluster of that name: one that runs, of whatever kind, or else a new one. */
 export async function bringUp(name: string): Promise<string> {
-  await run(process.execPath, [clusterProgram, 'up', '--name', name, '--workers', '2', '--ingress']);
-  const { stdout } = await run(process.execPath, [clusterProgram, 'kubeconfig', '--name', name]);
-  return stdout.trim();
+  const kubeconfig = async (): Promise<string> => {
+    const { stdout } = await run(process.execPath, [clusterProgram, 'kubeconfig', '--name', name]);
+    return stdout.trim();
+  };
+  try {
+    return await kubeconfig();
+  } catch {
+    await run(process.execPath, [clusterProgram, 'up', '--name', name, '--workers', '2', '--ingress']);
+    return await kubeconfig();
+  }
 }
 
 /** Programs of a sabotage that go on during the run. */
