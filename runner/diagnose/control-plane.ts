@@ -142,7 +142,8 @@ function slowness({ readMs, writeMs }: ControlPlaneInput): Diagnosis[] {
       next: etcd
         ? 'Look at the disk of etcd (etcd_disk_wal_fsync_duration_seconds) and at its load.'
         : 'Look at the load and the logs of the API server.',
-      weight: 88,
+      // What is broken makes API servers busy as well.
+      weight: 73,
     },
   ];
 }

@@ -4,6 +4,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { expect } from 'chai';
 import { finding, type Finding } from '../../suites/network/findings/finding.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
+import { canaryDiagnoses, type CanarySeen } from './canary-diagnoses.ts';
 import { controlPlaneDiagnoses, stillToWatchMs, type ControlPlaneInput } from './control-plane.ts';
 import { forwardedZones } from './corefile.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
@@ -11,6 +12,7 @@ import { calmer, linkDiagnoses, parsePing } from './node-links.ts';
 import { describeAddress, parseTarget, partyFrom } from './parties.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
 import { nodeDiagnoses } from './node-diagnoses.ts';
+import { pingPairs } from './ping-nodes.ts';
 import { planProbes } from './probe-plan.ts';
 import { policyOpinions } from './policy-opinions.ts';
 import { resolverDiagnoses } from './resolver-diagnoses.ts';
@@ -161,6 +163,29 @@ describe('diagnose: nodes', () => {
     expect(found).to.include({ reason: 'routing-loop', component: 'network' });
     expect(found?.objects).to.deep.equal(['Node n1', 'Node n2']);
     expect(nodeDiagnoses([wrongWay('n1', 'n2')]).map(({ reason }) => reason)).to.deep.equal(['wrong-route']);
+  });
+});
+
+describe('diagnose: canaries', () => {
+  const told = (...seen: Partial<CanarySeen>[]): string[] =>
+    canaryDiagnoses(seen.map((one, index) => ({ node: `n${index}`, startedMs: 900, said: [], ...one }))).map(
+      ({ component, reason, node: where }) => `${component} ${reason} ${where}`,
+    );
+
+  it('tell a node on which no pod gets a network, by what its kubelet says', () => {
+    expect(told({}, {})).to.deep.equal([]);
+    const message = 'plugin type="ptp" failed (add): no IP addresses available in range set';
+    const stuck: Partial<CanarySeen> = { startedMs: undefined, said: [{ reason: 'FailedCreatePodSandBox', message }] };
+    expect(told({}, stuck)).to.deep.equal(['network addresses-exhausted n1']);
+    expect(told({}, { startedMs: undefined })).to.deep.equal(['kubelet not-started n1']);
+    // Where none starts the image or the API server may be why.
+    expect(told({ startedMs: undefined }, { startedMs: undefined })).to.deep.equal([]);
+  });
+
+  it('tell a node on which a policy does not hold, unless none holds anywhere', () => {
+    expect(told({ closedMs: 200 }, { openMs: 4_000 })).to.deep.equal(['network-policy policy-late n1']);
+    expect(told({ openMs: 4_000 }, { openMs: 4_000 })).to.deep.equal([]);
+    expect(told({ closedMs: 200 }, {})).to.deep.equal([]);
   });
 });
 
@@ -347,6 +372,18 @@ describe('diagnose: probes', () => {
         ),
       ),
     ).to.deep.equal([]);
+  });
+
+  it('pings also nodes on which no probe runs', () => {
+    expect(pingPairs(['a', 'c'], ['a', 'b', 'c'])).to.deep.equal([
+      ['a', 'b'],
+      ['a', 'c'],
+      ['c', 'a'],
+      ['c', 'b'],
+    ]);
+    const many = Array.from({ length: 20 }, (_, index) => `n${index}`);
+    const asked = Map.groupBy(pingPairs(many, many), ([, to]) => to);
+    expect([...asked.values()].map(({ length }) => length)).to.deep.equal(many.map(() => 5));
   });
 
   it('asks programs what their kubelets ask, and tells those that hang by whose work they do', () => {

@@ -7,6 +7,8 @@ import type { KubeClients } from '../../suites/kube-clients.ts';
 import { messageOf } from '../problem.ts';
 import { readNetworkObjects, type NetworkObjects } from '../target/network-objects.ts';
 import type { OwnNodeAccess } from '../target/node-access.ts';
+import { releaseCanaries } from './canaries.ts';
+import { canaryDiagnoses } from './canary-diagnoses.ts';
 import { controlPlaneDiagnoses, isSlow } from './control-plane.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
 import { forwardedZones } from './corefile.ts';
@@ -22,7 +24,7 @@ import { resolverDiagnoses } from './resolver-diagnoses.ts';
 import { sendProbes } from './send-probes.ts';
 import { sharedStates } from './shared-states.ts';
 import { verdictDiagnosis } from './verdict-diagnosis.ts';
-import { visitNodes, type Site } from './visit-nodes.ts';
+import { readyNodes, visitNodes, type Site } from './visit-nodes.ts';
 import { workloadDiagnoses } from './workloads.ts';
 
 export interface Examination {
@@ -42,6 +44,9 @@ export interface ExamineOptions {
 }
 
 const traceMs = 1_200;
+const traceMostMs = 30_000;
+/** Small clusters are tried on every node. */
+const canariesMost = 12;
 
 export async function examine({ kube, openAccess, log: write }: ExamineOptions): Promise<Examination> {
   const started = performance.now();
@@ -62,10 +67,16 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
   const readAt = performance.now();
   log(`read ${objects.pods.length} pods and ${objects.services.length} Services`);
   const late: Diagnosis[] = [];
+  const visiting =
+    access === undefined
+      ? Promise.resolve<ReadonlyMap<string, Site>>(new Map())
+      : visitNodes(access, objects, { gaps, late });
+  const ready = readyNodes(objects.nodes).slice(0, canariesMost);
+  const canaries = access === undefined ? [] : releaseCanaries({ kube, access, nodes: ready, sites: visiting });
   const [events, answers, sites] = await Promise.all([
     readPodEvents(kube, objects),
     measureAnswers(kube, access?.namespace),
-    access === undefined ? new Map<string, Site>() : visitNodes(access, objects, { gaps, late }),
+    visiting,
   ]);
   log(`looked at ${sites.size} of ${objects.nodes.length} nodes`);
   const { now } = controlPlane;
@@ -97,9 +108,21 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     nodes: objects.nodes,
     later: await leaders,
   });
-  const known = [...fromControlPlane, ...fromApi, ...late, ...fromNodes, ...fromLinks, ...outcomeDiagnoses(results)];
+  const fromCanaries = canaryDiagnoses(await canaries);
+  const known = [
+    ...fromControlPlane,
+    ...fromApi,
+    ...late,
+    ...fromNodes,
+    ...fromLinks,
+    ...outcomeDiagnoses(results),
+    ...fromCanaries,
+  ];
   const worth = access === undefined ? [] : worthTracing(results, known);
-  const traced = access === undefined ? [] : await traceAll(worth, { objects, access: sharedStates(access), gaps });
+  const traced =
+    access === undefined
+      ? []
+      : await traceAll(worth, { objects, access: sharedStates(visitedOnly(sites, access)), gaps });
   if (worth.length > 0) log(`traced ${worth.length} of them`);
   return {
     findings: ranked([...known, ...traced]),
@@ -117,6 +140,23 @@ async function examineLinks(objects: NetworkObjects, sites: ReadonlyMap<string, 
   return linkDiagnoses(calmer(first, await pingNodes(objects, sites)));
 }
 
+/** Where no probe came up before, none is waited for again. */
+function visitedOnly(sites: ReadonlyMap<string, Site>, access: NodeAccess): NodeAccess {
+  const only = (node: string): void => {
+    if (!sites.has(node)) throw new Error('no probe came up there');
+  };
+  return {
+    session: async (node) => {
+      only(node);
+      return access.session(node);
+    },
+    state: async (node) => {
+      only(node);
+      return access.state(node);
+    },
+  };
+}
+
 async function traceAll(
   probes: readonly PlannedProbe[],
   { objects, access, gaps }: { objects: NetworkObjects; access: NodeAccess; gaps: string[] },
@@ -125,7 +165,7 @@ async function traceAll(
     probes.map(async (probe): Promise<Diagnosis | undefined> => {
       try {
         const { from, to, host, port, protocol, payloadOctets = 0 } = probe;
-        const observations = await observeFlow({
+        const tracing = observeFlow({
           objects,
           access,
           from,
@@ -136,6 +176,7 @@ async function traceAll(
           timeoutMs: traceMs,
           payloadOctets,
         });
+        const observations = await within(tracing, traceMostMs);
         return verdictDiagnosis({ schema: 1, verdict: judge(observations), observations }, probe);
       } catch (error) {
         gaps.push(`${probe.from.name} to ${probe.to} could not be traced: ${messageOf(error)}`);
@@ -144,4 +185,17 @@ async function traceAll(
     }),
   );
   return found.filter((one) => one !== undefined);
+}
+
+/** Rejects when it takes longer; what goes on then ends with the node probes. */
+async function within<T>(work: Promise<T>, mostMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`it took more than ${mostMs / 1000} s`)), mostMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -5,19 +5,16 @@ import { addressesOfNode, type NetworkObjects } from '../target/network-objects.
 import { parsePing, type PingSeen } from './node-links.ts';
 import type { Site } from './visit-nodes.ts';
 
-const pingNodesMost = 6;
+const targetsMost = 5;
 const smallOctets = 56;
 /** Of IPv4 and ICMP. */
 const headerOctets = 28;
 
-/** In a ring, so that each node is asked by some, however many there are. */
 export async function pingNodes({ nodes }: NetworkObjects, sites: ReadonlyMap<string, Site>): Promise<PingSeen[]> {
-  const names = [...sites.keys()];
-  const pairs = names
-    .flatMap((from, index) =>
-      names.slice(0, pingNodesMost).map((_, step) => [from, names[(index + step) % names.length] ?? ''] as const),
-    )
-    .filter(([from, to]) => from !== to);
+  const pairs = pingPairs(
+    [...sites.keys()],
+    nodes.map(({ metadata }) => metadata?.name ?? ''),
+  );
   const found = await Promise.all(
     pairs.flatMap(([from, to]) => {
       const site = sites.get(from);
@@ -37,6 +34,19 @@ export async function pingNodes({ nodes }: NetworkObjects, sites: ReadonlyMap<st
     }),
   );
   return found.filter((one) => one !== undefined);
+}
+
+/**
+ * In a ring, so that each node is asked by some, however many there are. Those on which no probe runs are asked as well: the way to them may be why.
+ */
+export function pingPairs(from: readonly string[], to: readonly string[]): (readonly [string, string])[] {
+  return from.flatMap((source) => {
+    const start = to.indexOf(source) + 1;
+    return [...to.slice(start), ...to.slice(0, start)]
+      .filter((target) => target !== source)
+      .slice(0, targetsMost)
+      .map((target) => [source, target] as const);
+  });
 }
 
 async function ping(

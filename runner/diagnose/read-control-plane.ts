@@ -5,7 +5,7 @@ import type { KubeClients } from '../../suites/kube-clients.ts';
 import { leaseName } from '../execute/run-lease.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
 import { stillToWatchMs, type ControlPlaneInput, type LeaseSeen } from './control-plane.ts';
-import type { PodEvent } from './workloads.ts';
+import type { EventWords, PodEvent } from './workloads.ts';
 
 const turns = 10;
 const betweenMs = 130;
@@ -140,19 +140,23 @@ export async function readPodEvents(kube: KubeClients, { pods }: NetworkObjects)
     .slice(0, 10);
   const lists = await Promise.all(
     pending.map(async ({ metadata }) => {
-      const selector = encodeURIComponent(`involvedObject.name=${metadata?.name},type=Warning`);
-      const items = await listItems<{ reason?: string; message?: string }>(
-        kube,
-        `/api/v1/namespaces/${metadata?.namespace}/events?fieldSelector=${selector}`,
-      );
-      return items.map(({ reason = '', message = '' }) => ({
-        pod: `${metadata?.namespace}/${metadata?.name}`,
-        reason,
-        message,
-      }));
+      const { namespace = '', name = '' } = metadata ?? {};
+      const events = await readEventsOf(kube, { namespace, name });
+      return events.map((event) => ({ pod: `${namespace}/${name}`, ...event }));
     }),
   );
   return lists.flat();
+}
+
+/** Warnings about a pod. */
+export async function readEventsOf(
+  kube: KubeClients,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+): Promise<EventWords[]> {
+  const selector = encodeURIComponent(`involvedObject.name=${name},type=Warning`);
+  const path = `/api/v1/namespaces/${namespace}/events?fieldSelector=${selector}`;
+  const items = await listItems<{ reason?: string; message?: string }>(kube, path);
+  return items.map(({ reason = '', message = '' }) => ({ reason, message }));
 }
 
 async function listItems<T>(kube: KubeClients, path: string): Promise<T[]> {

@@ -9,7 +9,7 @@ import type { Diagnosis } from './diagnosis.ts';
 import { awaitMost } from './stragglers.ts';
 
 const nodesMost = 40;
-const nodeMs = 45_000;
+const nodeMs = 25_000;
 
 export interface Site {
   readonly session: NodeSession;

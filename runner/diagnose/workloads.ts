@@ -5,11 +5,14 @@ import type { NetworkObjects } from '../target/network-objects.ts';
 import type { Diagnosis } from './diagnosis.ts';
 import { partyOfPod } from './parties.ts';
 
-export interface PodEvent {
-  /** `namespace/name`. */
-  readonly pod: string;
+export interface EventWords {
   readonly reason: string;
   readonly message: string;
+}
+
+export interface PodEvent extends EventWords {
+  /** `namespace/name`. */
+  readonly pod: string;
 }
 
 export interface WorkloadInput {
@@ -72,19 +75,13 @@ function podDiagnoses({ objects, events, now }: WorkloadInput): Diagnosis[] {
     if (status?.phase === 'Pending') {
       const event = events.findLast((one) => one.pod === name);
       const said = event?.message ?? waiting?.message ?? waiting?.reason ?? 'nothing says why';
-      const storage = /mount|volume|csi|attach/i.test(`${event?.reason} ${said}`);
-      const exhausted = /no IP addresses|exhausted|no addresses|range set/i.test(said);
-      const cni = /cni|network/i.test(said);
+      const { reason, component } = whyNotStarted(event?.reason ?? '', said);
       return [
-        about(
-          exhausted ? 'addresses-exhausted' : storage ? 'storage' : cni ? 'cni' : 'not-started',
-          `Pod ${name} does not start on ${node}: ${said}`,
-          {
-            component: exhausted || cni ? 'network' : storage ? 'storage' : 'kubelet',
-            ...(node === undefined ? {} : { node }),
-            weight: weights.node,
-          },
-        ),
+        about(reason, `Pod ${name} does not start on ${node}: ${said}`, {
+          component,
+          ...(node === undefined ? {} : { node }),
+          weight: weights.node,
+        }),
       ];
     }
     const ready = (status?.conditions ?? []).find(({ type }) => type === 'Ready');
@@ -98,6 +95,18 @@ function podDiagnoses({ objects, events, now }: WorkloadInput): Diagnosis[] {
       ];
     return [];
   });
+}
+
+/** What a kubelet's complaint about a pod is about. */
+export function whyNotStarted(
+  reason: string,
+  message: string,
+): { readonly reason: string; readonly component: string } {
+  if (/no IP addresses|exhausted|no addresses|range set/i.test(message))
+    return { reason: 'addresses-exhausted', component: 'network' };
+  if (/mount|volume|csi|attach/i.test(`${reason} ${message}`)) return { reason: 'storage', component: 'storage' };
+  if (/cni|network/i.test(message)) return { reason: 'cni', component: 'network' };
+  return { reason: 'not-started', component: 'kubelet' };
 }
 
 function serviceDiagnoses({ objects, now }: WorkloadInput): Diagnosis[] {

@@ -30,6 +30,7 @@ export interface NodeAccessOptions {
 export interface OwnNodeAccess extends NodeAccess {
   readonly namespace: string;
   readonly runId: string;
+  readonly image: string;
   close(): Promise<void>;
 }
 
@@ -93,6 +94,7 @@ export async function openNodeAccess(options: NodeAccessOptions): Promise<OwnNod
   return {
     namespace,
     runId,
+    image,
     session,
     // Through the session, as each exec of its own costs the node a process more and a tenth of a second.
     state: async (node) => {

@@ -233,6 +233,11 @@ const faults: readonly [string, RegExp, (a: NodeState) => Partial<NodeState>][] 
     }),
   ],
   [
+    'a node has the address of a pod',
+    /a: interface lo: it has the address 10\.244\.1\.5 of pod shop\/pod-b/,
+    (a) => ({ links: [sampleLink('lo 127.0.0.1/8 10.244.1.5/32', { index: 1 }), ...a.links] }),
+  ],
+  [
     'forwarding is off',
     /a: sysctl net\/ipv4\/ip_forward: is off/,
     (a) => ({ sysctls: { ...a.sysctls, 'net/ipv4/ip_forward': '0' } }),

@@ -249,12 +249,14 @@ function addressFindings(at: NodeView, view: ClusterView): Finding[] {
               remedy: 'Give one of the two another address.',
             }),
           ];
-        if (node === undefined || node === at.name) return [];
+        const pod = view.pods.find(({ addresses }) => addresses.includes(address));
+        const owner = node === undefined ? (pod === undefined ? undefined : `pod ${pod.name}`) : `node ${node}`;
+        if (owner === undefined || node === at.name) return [];
         return [
           report({
             about: `taken ${address}`,
             ...common,
-            what: `it has the address ${address} of node ${node}`,
+            what: `it has the address ${address} of ${owner}`,
             remedy: `Remove the address from ${at.name}: ip addr del ${address} dev ${link.name}.`,
           }),
         ];
