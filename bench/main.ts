@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { api } from './api.ts';
 import type { Bench, Benchmark, BenchOptions } from './benchmark.ts';
 import { clusterUp } from './cluster-up.ts';
-import { dataPath } from './data-path.ts';
+import { dataPath } from './data-path/data-path.ts';
 import { dns } from './dns.ts';
 import { faults } from './faults/faults.ts';
 import { busyWarning, machine, sampleLoad } from './machine.ts';

@@ -6,16 +6,16 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { joinNodeGroup } from '../cluster/machines/enter.ts';
-import type { Bench } from './benchmark.ts';
-import type { PathFigures } from './data-path-peer.ts';
-import { runChild, startChild } from './processes.ts';
+import { joinNodeGroup } from '../../cluster/machines/enter.ts';
+import type { Bench } from '../benchmark.ts';
+import type { PathFigures } from './peer.ts';
+import { runChild, startChild } from '../processes.ts';
 
 /** Runs the client on a path and resolves to what it has measured. */
 export type Path = (seconds: number) => Promise<PathFigures>;
 export type Role = 'client' | 'server';
 
-const program = fileURLToPath(new URL('./data-path-peer.ts', import.meta.url));
+const program = fileURLToPath(new URL('./peer.ts', import.meta.url));
 export const port = 5201;
 export const serverCommand: readonly string[] = [process.execPath, program, 'server', String(port)];
 

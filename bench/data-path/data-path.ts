@@ -6,10 +6,10 @@
  * neighbours in time.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { ApiClient, endpointOf } from './api-client.ts';
-import { ours, type Bench, type Benchmark } from './benchmark.ts';
-import { clusterDown, clusterName, kubeconfigPath } from './cluster.ts';
-import { clusterProgram } from './control-plane.ts';
+import { ApiClient, endpointOf } from '../api-client.ts';
+import { ours, type Bench, type Benchmark } from '../benchmark.ts';
+import { clusterDown, clusterName, kubeconfigPath } from '../cluster.ts';
+import { clusterProgram } from '../control-plane.ts';
 import {
   bareNodes,
   bareVeth,
@@ -20,8 +20,8 @@ import {
   serverCommand,
   type Path,
   type Role,
-} from './data-path-floor.ts';
-import { runChild, startChild } from './processes.ts';
+} from './floor.ts';
+import { runChild, startChild } from '../processes.ts';
 
 const networks = ['routed', 'vxlan', 'bgp'] as const;
 const veth = 'bare veth';
