@@ -14,7 +14,7 @@ import { ranked, type Diagnosis } from './diagnosis.ts';
 import { forwardedZones } from './corefile.ts';
 import { observeFlow } from './flow.ts';
 import { missingPrograms, nodeDiagnoses } from './node-diagnoses.ts';
-import { calmer, linkDiagnoses } from './node-links.ts';
+import { linkDiagnoses, together } from './node-links.ts';
 import { pingNodes } from './ping-nodes.ts';
 import { policyOpinions } from './policy-opinions.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing } from './probe-outcome.ts';
@@ -137,7 +137,9 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
 async function examineLinks(objects: NetworkObjects, sites: ReadonlyMap<string, Site>): Promise<Diagnosis[]> {
   const first = await pingNodes(objects, sites);
   if (!linkDiagnoses(first).some(({ reason }) => reason === 'slow' || reason === 'loss')) return linkDiagnoses(first);
-  return linkDiagnoses(calmer(first, await pingNodes(objects, sites)));
+  const second = await pingNodes(objects, sites);
+  const stays = new Set(linkDiagnoses(second).map(({ reason }) => reason));
+  return linkDiagnoses(together(first, second)).filter(({ reason }) => stays.has(reason));
 }
 
 /** Where no probe came up before, none is waited for again. */

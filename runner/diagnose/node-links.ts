@@ -27,14 +27,18 @@ export function parsePing(text: string): Pick<PingSeen, 'sent' | 'received' | 'm
   };
 }
 
-/** Of two rounds the better one for each pair of nodes and size: what is slow or lost once may have waited for a processor. */
-export function calmer(first: readonly PingSeen[], second: readonly PingSeen[]): PingSeen[] {
+/** Two rounds as one; of the times the better ones: what is slow once may have waited for a processor. */
+export function together(first: readonly PingSeen[], second: readonly PingSeen[]): PingSeen[] {
   return first.map((one) => {
     const again = second.find(({ from, to, octets }) => from === one.from && to === one.to && octets === one.octets);
     if (again === undefined) return one;
-    const lost = Math.min(one.sent - one.received, again.sent - again.received);
     const times = [one.medianMs, again.medianMs].filter((ms) => ms !== undefined);
-    return { ...one, received: one.sent - lost, medianMs: times.length === 0 ? undefined : Math.min(...times) };
+    return {
+      ...one,
+      sent: one.sent + again.sent,
+      received: one.received + again.received,
+      medianMs: times.length === 0 ? undefined : Math.min(...times),
+    };
   });
 }
 
