@@ -22,7 +22,10 @@ export function addCommands(program: Command, { version, finish }: CommandContex
     .option('--image <reference>', 'the probe image (default: plumbline.local/probe:<version>)')
     .option('--kubeconfig <file>', 'the cluster (default: $KUBECONFIG, ~/.kube/config, else the embedded cluster)')
     .option('--context <name>', 'context in the kubeconfig')
-    .addHelpText('after', '\nExit code: 0 nothing found, 1 something is broken, 2 wrong usage or no access.')
+    .addHelpText(
+      'after',
+      '\nExit code: 0 nothing found, 1 something is broken, 2 wrong usage or no access, 3 nothing found but not all could be looked at.',
+    )
     .action(async (flags: DiagnoseFlags) => {
       const { diagnoseCluster } = await import('./diagnose-cluster.ts');
       finish(await diagnoseCluster(flags, version));
