@@ -39,10 +39,14 @@ export const faults: Benchmark = {
     const chosen = listed.filter(
       ({ id, networks }) => pattern.test(id) && (networks === undefined || networks.includes(network)),
     );
-    const name = clusterName();
-    bench.onCleanup(() => clusterDown(name));
+    const kept = process.env['PLUMB_BENCH_CLUSTER'];
+    const name = kept ?? clusterName();
     const scratch = temporaryDirectory(bench);
-    await fresh(bench, name, network);
+    if (kept === undefined) {
+      bench.onCleanup(() => clusterDown(name));
+      await fresh(bench, name, network);
+    } else await cluster(bench, 'fault', 'workload', '--name', name);
+    const focus = process.env['PLUMB_BENCH_FAULTS_RUN'];
 
     const rounds = bench.options.runs ?? (bench.options.quick ? 3 : healthyRuns);
     let falseFindings = 0;
@@ -57,10 +61,12 @@ export const faults: Benchmark = {
     ]);
 
     const scores: Score[] = [];
+    const runs: boolean[] = [];
     for (const { id } of chosen) {
       bench.signal.throwIfAborted();
-      const result = await tryFault(bench, { id, name, scratch });
+      const result = await tryFault(bench, { id, name, scratch, focus });
       scores.push(result.score);
+      if (result.runFailed !== undefined) runs.push(result.runFailed);
       if (result.seconds !== undefined)
         bench.record({ name: 'diagnosis of a broken cluster', unit: 's', better: 'lower' }, ours, [result.seconds]);
       bench.log(`${verdictOf(result.score).padEnd(18)} ${id}${result.said === '' ? '' : `: ${result.said}`}`);
@@ -72,6 +78,10 @@ export const faults: Benchmark = {
         await fresh(bench, name, network);
       }
     }
+    if (runs.length > 0)
+      bench.record({ name: `detected by plumb run, of ${runs.length} faults`, unit: '%', better: 'higher' }, ours, [
+        (100 * runs.filter(Boolean).length) / runs.length,
+      ]);
     for (const [figure, key] of [
       ['detected', 'detected'],
       ['component right', 'component'],
@@ -89,10 +99,18 @@ async function fresh(bench: Bench, name: string, network: string): Promise<void>
   await cluster(bench, 'fault', 'workload', '--name', name);
 }
 
+interface Trial {
+  readonly id: string;
+  readonly name: string;
+  readonly scratch: string;
+  /** Cases that are run as well, after the diagnosis. */
+  readonly focus: string | undefined;
+}
+
 async function tryFault(
   bench: Bench,
-  { id, name, scratch }: { readonly id: string; readonly name: string; readonly scratch: string },
-): Promise<{ score: Score; seconds: number | undefined; said: string }> {
+  { id, name, scratch, focus }: Trial,
+): Promise<{ score: Score; seconds: number | undefined; said: string; runFailed?: boolean }> {
   const answer = join(scratch, 'answer.json');
   const missed: Score = { detected: false, component: false, hop: false, object: false };
   try {
@@ -106,11 +124,23 @@ async function tryFault(
   writeFileSync(answer, '');
   try {
     const { findings, seconds } = await diagnose(bench, name);
-    return { score: score(diagnosis, findings), seconds, said: findings.slice(0, 2).map(describe).join('; ') };
+    const said = findings.slice(0, 2).map(describe).join('; ');
+    const runFailed = focus === undefined ? {} : { runFailed: await runFails(bench, { name, scratch, focus }) };
+    return { score: score(diagnosis, findings), seconds, said, ...runFailed };
   } catch (error) {
     bench.signal.throwIfAborted();
     return { score: missed, seconds: undefined, said: `no diagnosis: ${String(error)}` };
   }
+}
+
+/** Whether some of the cases fail; a run that cannot begin on a broken cluster has found that out too. */
+async function runFails(
+  bench: Bench,
+  { name, scratch, focus }: { readonly name: string; readonly scratch: string; readonly focus: string },
+): Promise<boolean> {
+  const flags = ['--focus', focus, '--no-snapshot', '--timeout', '4m', '--output', join(scratch, 'results')];
+  const { code } = await finish(bench, [...plumb, 'run', '--kubeconfig', kubeconfigPath(name), ...flags]);
+  return code !== 0;
 }
 
 async function healed(bench: Bench, name: string, id: string): Promise<boolean> {

@@ -82,7 +82,7 @@ async function start(name: string, node: string, { kube, access }: CanaryOptions
   );
 }
 
-type Closing = Pick<CanarySeen, 'closedMs' | 'openMs'>;
+type Closing = Pick<CanarySeen, 'closedMs' | 'openMs' | 'unreached'>;
 
 /** Asks each from another node, makes a policy that lets nobody in, and goes on asking until nobody is answered, or most have long been silent. */
 async function closeAll(pods: ReadonlyMap<string, V1Pod>, options: CanaryOptions): Promise<Map<string, Closing>> {
@@ -93,10 +93,14 @@ async function closeAll(pods: ReadonlyMap<string, V1Pod>, options: CanaryOptions
     const source = sources[(sources.indexOf(node) + 1) % sources.length];
     const session = source === undefined || source === node ? undefined : sites.get(source)?.session;
     const address = pod.status?.podIP;
-    return session === undefined || address === undefined ? [] : [{ node, session, address }];
+    return session === undefined || source === undefined || address === undefined
+      ? []
+      : [{ node, session, source, address, pod }];
   });
   const open = await Promise.all(doors.map(async (door) => ({ door, isOpen: await connects(door) })));
   const asked = new Map(open.filter(({ isOpen }) => isOpen).map(({ door }) => [door.node, door]));
+  for (const { door, isOpen } of open)
+    if (!isOpen) found.set(door.node, { unreached: { pod: door.pod, from: door.source, port } });
   if (asked.size === 0 || !(await forbid(options))) return found;
   const since = performance.now();
   const watch = async (node: string): Promise<void> => {

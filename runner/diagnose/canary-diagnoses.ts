@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What became of the canaries: a node on which no new pod gets a network, or policies hold late or never, while on others all is well. Pure. */
+import type { V1Pod } from '@kubernetes/client-node';
+import type { NetworkObjects } from '../target/network-objects.ts';
 import type { Diagnosis } from './diagnosis.ts';
+import { partyOfNode, partyOfPod } from './parties.ts';
+import type { PlannedProbe } from './probe-plan.ts';
 import { whyNotStarted, type EventWords } from './workloads.ts';
 
 export interface CanarySeen {
@@ -11,9 +15,13 @@ export interface CanarySeen {
   readonly said: readonly EventWords[];
   /** After which time a policy that forbids everything kept others out; undefined: it did not, or was not tried. */
   readonly closedMs?: number;
+  /** From this node it was not reached, before any policy. */
+  readonly unreached?: { readonly pod: V1Pod; readonly from: string; readonly port: number };
   /** Until then somebody else got in in spite of it. */
   readonly openMs?: number;
 }
+
+const probesMost = 2;
 
 export function canaryDiagnoses(canaries: readonly CanarySeen[]): Diagnosis[] {
   const running = canaries.filter(({ startedMs }) => startedMs !== undefined);
@@ -25,6 +33,27 @@ export function canaryDiagnoses(canaries: readonly CanarySeen[]): Diagnosis[] {
       ? [open(canary, closed)]
       : []),
   ]);
+}
+
+/** Canaries that are not reached, while others are, and how to look at it. What is wrong with the network as a whole shows elsewhere. */
+export function canaryProbes(
+  canaries: readonly CanarySeen[],
+  { nodes }: Pick<NetworkObjects, 'nodes'>,
+): { readonly probes: readonly PlannedProbe[]; readonly pods: readonly V1Pod[] } {
+  const reached = canaries.filter(({ closedMs, openMs }) => closedMs !== undefined || openMs !== undefined);
+  const unreached =
+    reached.length === 0 ? [] : canaries.flatMap(({ unreached: one }) => one ?? []).slice(0, probesMost);
+  return {
+    pods: unreached.map(({ pod }) => pod),
+    probes: unreached.flatMap(({ pod, from, port }): PlannedProbe[] => {
+      const source = nodes.find(({ metadata }) => metadata?.name === from);
+      const { name, addresses, node } = partyOfPod(pod);
+      const [host] = addresses;
+      if (source === undefined || host === undefined || node === undefined) return [];
+      const ends = { from: partyOfNode(source), to: `${name}:${port}`, host, port, toNode: node };
+      return [{ ...ends, protocol: 'tcp', kind: 'endpoint' }];
+    }),
+  };
 }
 
 function notStarted({ node, said }: CanarySeen, running: readonly CanarySeen[]): Diagnosis {

@@ -4,7 +4,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { expect } from 'chai';
 import { finding, type Finding } from '../../suites/network/findings/finding.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
-import { canaryDiagnoses, type CanarySeen } from './canary-diagnoses.ts';
+import { canaryDiagnoses, canaryProbes, type CanarySeen } from './canary-diagnoses.ts';
 import { controlPlaneDiagnoses, stillToWatchMs, type ControlPlaneInput } from './control-plane.ts';
 import { forwardedZones } from './corefile.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
@@ -158,11 +158,11 @@ describe('diagnose: nodes', () => {
     });
 
   it('takes two nodes that send packets to each other for one loop', () => {
-    const [found, ...more] = nodeDiagnoses([wrongWay('n1', 'n2'), wrongWay('n2', 'n1')]);
+    const [found, ...more] = nodeDiagnoses([wrongWay('n1', 'n2'), wrongWay('n2', 'n1')], []);
     expect(more).to.deep.equal([]);
     expect(found).to.include({ reason: 'routing-loop', component: 'network' });
     expect(found?.objects).to.deep.equal(['Node n1', 'Node n2']);
-    expect(nodeDiagnoses([wrongWay('n1', 'n2')]).map(({ reason }) => reason)).to.deep.equal(['wrong-route']);
+    expect(nodeDiagnoses([wrongWay('n1', 'n2')], []).map(({ reason }) => reason)).to.deep.equal(['wrong-route']);
   });
 });
 
@@ -186,6 +186,15 @@ describe('diagnose: canaries', () => {
     expect(told({ closedMs: 200 }, { openMs: 4_000 })).to.deep.equal(['network-policy policy-late n1']);
     expect(told({ openMs: 4_000 }, { openMs: 4_000 })).to.deep.equal([]);
     expect(told({ closedMs: 200 }, {})).to.deep.equal([]);
+    const unreached = { pod: pod('canary-1', 'n2', '10.0.2.9'), from: 'n1', port: 8080 };
+    const seen = (first: Partial<CanarySeen>): CanarySeen[] => [
+      { node: 'n1', startedMs: 900, said: [], ...first },
+      { node: 'n2', startedMs: 900, said: [], unreached },
+    ];
+    expect(canaryProbes(seen({ closedMs: 200 }), shop()).probes[0]).to.include({ host: '10.0.2.9', toNode: 'n2' });
+    expect(canaryProbes(seen({}), shop()).probes, 'where none is reached, it is nothing of this node').to.have.length(
+      0,
+    );
   });
 });
 
@@ -202,31 +211,37 @@ describe('diagnose: neighbours', () => {
     });
 
   it('are at fault themselves where several miss them', () => {
-    const where = (found: readonly Finding[]): (string | undefined)[] => nodeDiagnoses(found).map(({ node }) => node);
+    const where = (found: readonly Finding[]): (string | undefined)[] =>
+      nodeDiagnoses(found, []).map((one) => one.node);
     expect(where([silent('n1', 'node n3'), silent('n2', 'node n3')])).to.deep.equal(['n3']);
     expect(where([silent('n1', 'node n3')])).to.deep.equal(['n1']);
+    const ping = { from: 'n1', to: 'n3', octets: 56, sent: 9, received: 8, medianMs: 1 };
+    expect(nodeDiagnoses([silent('n1', 'node n3')], [ping]), 'it was silent, and is no more').to.deep.equal([]);
     expect(where([silent('n1', 'gateway 192.0.2.9'), silent('n2', 'gateway 192.0.2.9')])).to.deep.equal(['n1', 'n2']);
   });
 
   it('and nodes are named only where a name follows', () => {
     const down = { ...silent('n1', 'pod shop/a'), what: 'its interface veth1 on the node is down, says node n2' };
-    expect(nodeDiagnoses([down])[0]?.objects).to.deep.equal(['Pod shop/a', 'Node n1']);
+    expect(nodeDiagnoses([down], [])[0]?.objects).to.deep.equal(['Pod shop/a', 'Node n1']);
   });
 });
 
 describe('diagnose: rules of third parties', () => {
   const ends = (kind: string, rule: string): string[] =>
-    nodeDiagnoses([
-      finding({
-        about: `none ${kind} 10.96.0.5`,
-        component: 'kube-proxy',
-        node: 'n1',
-        object: 'Service shop/web port http',
-        what: 'leads nowhere',
-        proof: [rule],
-        remedy: '',
-      }),
-    ]).map(({ component, reason }) => `${component} ${reason}`);
+    nodeDiagnoses(
+      [
+        finding({
+          about: `none ${kind} 10.96.0.5`,
+          component: 'kube-proxy',
+          node: 'n1',
+          object: 'Service shop/web port http',
+          what: 'leads nowhere',
+          proof: [rule],
+          remedy: '',
+        }),
+      ],
+      [],
+    ).map(({ component, reason }) => `${component} ${reason}`);
 
   it('are not blamed on the service proxy, and may keep out whom they like from outside', () => {
     const foreign = 'dropped by nft inet company pre handle 2: tcp dport 80 drop';

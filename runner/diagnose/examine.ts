@@ -8,13 +8,13 @@ import { messageOf } from '../problem.ts';
 import { readNetworkObjects, type NetworkObjects } from '../target/network-objects.ts';
 import type { OwnNodeAccess } from '../target/node-access.ts';
 import { releaseCanaries } from './canaries.ts';
-import { canaryDiagnoses } from './canary-diagnoses.ts';
+import { canaryDiagnoses, canaryProbes } from './canary-diagnoses.ts';
 import { controlPlaneDiagnoses, isSlow } from './control-plane.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
 import { forwardedZones } from './corefile.ts';
 import { observeFlow } from './flow.ts';
 import { missingPrograms, nodeDiagnoses } from './node-diagnoses.ts';
-import { linkDiagnoses, together } from './node-links.ts';
+import { linkDiagnoses, together, type PingSeen } from './node-links.ts';
 import { pingNodes } from './ping-nodes.ts';
 import { policyOpinions } from './policy-opinions.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing } from './probe-outcome.ts';
@@ -72,7 +72,7 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
       ? Promise.resolve<ReadonlyMap<string, Site>>(new Map())
       : visitNodes(access, objects, { gaps, late });
   const ready = readyNodes(objects.nodes).slice(0, canariesMost);
-  const canaries = access === undefined ? [] : releaseCanaries({ kube, access, nodes: ready, sites: visiting });
+  const released = access === undefined ? [] : releaseCanaries({ kube, access, nodes: ready, sites: visiting });
   const [events, answers, sites] = await Promise.all([
     readPodEvents(kube, objects),
     measureAnswers(kube, access?.namespace),
@@ -83,10 +83,6 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
   const fromApi = [...workloadDiagnoses({ objects, events, now }), ...resolverDiagnoses(objects)];
   const states = [...sites.values()].map(({ state }) => state);
   const { nodes, pods, services, slices } = objects;
-  const fromNodes = [
-    ...nodeDiagnoses(nodeFindings(states, { nodes, pods, services, endpointSlices: slices })),
-    ...missingPrograms(states),
-  ];
   const plan = planProbes({
     objects,
     opinions: policyOpinions(objects),
@@ -94,10 +90,14 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     forwardedZones: forwardedZones(corefile),
   });
   const leaders = watchLeaders(kube, controlPlane.leases, () => now + performance.now() - readAt);
-  const [results, fromLinks] = await Promise.all([
+  const [results, links] = await Promise.all([
     sendProbes(plan, { objects, sites, gaps }),
     examineLinks(objects, sites),
   ]);
+  const fromNodes = [
+    ...nodeDiagnoses(nodeFindings(states, { nodes, pods, services, endpointSlices: slices }), links.pings),
+    ...missingPrograms(states),
+  ];
   const failed = results.filter(hasFailed);
   log(`${failed.length} of ${results.length} probes failed`);
   // A busy machine may be slow for a moment: what is slow twice is slow.
@@ -108,21 +108,27 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     nodes: objects.nodes,
     later: await leaders,
   });
-  const fromCanaries = canaryDiagnoses(await canaries);
+  const canaries = await released;
+  const fromCanaries = canaryDiagnoses(canaries);
   const known = [
     ...fromControlPlane,
     ...fromApi,
     ...late,
     ...fromNodes,
-    ...fromLinks,
+    ...links.found,
     ...outcomeDiagnoses(results),
     ...fromCanaries,
   ];
-  const worth = access === undefined ? [] : worthTracing(results, known);
+  const unreached = canaryProbes(canaries, objects);
+  const worth = access === undefined ? [] : [...worthTracing(results, known), ...unreached.probes];
   const traced =
     access === undefined
       ? []
-      : await traceAll(worth, { objects, access: sharedStates(visitedOnly(sites, access)), gaps });
+      : await traceAll(worth, {
+          objects: { ...objects, pods: [...pods, ...unreached.pods] },
+          access: sharedStates(visitedOnly(sites, access)),
+          gaps,
+        });
   if (worth.length > 0) log(`traced ${worth.length} of them`);
   return {
     findings: ranked([...known, ...traced]),
@@ -134,12 +140,17 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
 }
 
 /** Loss and slowness may be those of a busy machine: what is seen twice is there. */
-async function examineLinks(objects: NetworkObjects, sites: ReadonlyMap<string, Site>): Promise<Diagnosis[]> {
+async function examineLinks(
+  objects: NetworkObjects,
+  sites: ReadonlyMap<string, Site>,
+): Promise<{ readonly pings: readonly PingSeen[]; readonly found: readonly Diagnosis[] }> {
   const first = await pingNodes(objects, sites);
-  if (!linkDiagnoses(first).some(({ reason }) => reason === 'slow' || reason === 'loss')) return linkDiagnoses(first);
+  const found = linkDiagnoses(first);
+  if (!found.some(({ reason }) => reason === 'slow' || reason === 'loss')) return { pings: first, found };
   const second = await pingNodes(objects, sites);
   const stays = new Set(linkDiagnoses(second).map(({ reason }) => reason));
-  return linkDiagnoses(together(first, second)).filter(({ reason }) => stays.has(reason));
+  const pings = together(first, second);
+  return { pings, found: linkDiagnoses(pings).filter(({ reason }) => stays.has(reason)) };
 }
 
 /** Where no probe came up before, none is waited for again. */

@@ -4,6 +4,7 @@ import type { NodeState } from '../../probes/node-state/node-state.ts';
 import { ownerOf, type RuleOwner } from '../../probes/trace/rule-owner.ts';
 import type { Finding } from '../../suites/network/findings/finding.ts';
 import type { Diagnosis } from './diagnosis.ts';
+import type { PingSeen } from './node-links.ts';
 
 const components: Readonly<Record<Finding['component'], string>> = {
   'kube-proxy': 'kube-proxy',
@@ -44,9 +45,9 @@ const mild = new Set(['clock-skew', 'loss', 'not-programmed', 'foreign-firewall'
  * What the states of the nodes show. Two nodes that send packets for a third one to each other have one fault, and a node that several others
  * get no answer from has it itself.
  */
-export function nodeDiagnoses(findings: readonly Finding[]): Diagnosis[] {
+export function nodeDiagnoses(findings: readonly Finding[], pings: readonly PingSeen[]): Diagnosis[] {
   const told = findings
-    .filter((finding) => !isStrangersAffair(finding))
+    .filter((finding) => !isStrangersAffair(finding) && !isOverBy(finding, pings))
     .map((finding) => ({ ...finding, ...aside(finding) }));
   const loops = told.filter(({ sentTo, goal, node }) =>
     told.some((other) => sentTo !== undefined && other.node === sentTo && other.sentTo === node && other.goal === goal),
@@ -80,6 +81,14 @@ function silentDiagnosis(found: readonly Finding[]): Diagnosis {
     next: `Look at ${name} itself, from its console: is its interface up, does it answer ARP (ip link show; NOARP), has it its address?`,
     weight: 85,
   };
+}
+
+/** A neighbour that did not answer once is remembered for a while; one that answers pings has come back. */
+function isOverBy({ key, node, object }: Finding, pings: readonly PingSeen[]): boolean {
+  return (
+    key.endsWith('|silent') &&
+    pings.some(({ from, to, received }) => from === node && object === `node ${to}` && received > 0)
+  );
 }
 
 /** A rule of a third party ends the packet. Whom it lets in from outside is its author's affair; that pods and nodes pass is asked by probes. */
