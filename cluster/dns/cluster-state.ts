@@ -3,6 +3,7 @@
 
 import { Informer } from '../machinery/informer.ts';
 import { resources } from '../machinery/resources.ts';
+import { Changes, partOf } from './changes.ts';
 import type { EndpointSlice, Namespace, ObjectMeta, Pod, Service } from '../machinery/api-types.ts';
 import type { Client } from '../machinery/client.ts';
 import type { ClusterState } from './zone.ts';
@@ -11,8 +12,8 @@ export interface WatchedState extends ClusterState {
   readonly synced: boolean;
   /** Seconds since the epoch of the last change. */
   readonly serial: number;
-  /** Another one after each change that names are made of. */
-  readonly generation: number;
+  /** Of what names are made of. */
+  readonly changes: Changes;
   /** Namespace of the pod with this address in the pods' network, if pods are watched. */
   namespaceOf(address: string): string | undefined;
   /** Resolves when everything is known. Pods are many, and needed only to verify pod records and for autopath. */
@@ -56,13 +57,13 @@ export function watchCluster(
     }),
   });
   let serial = Math.floor(Date.now() / 1000);
-  let generation = 1;
-  const changed = (): void => {
+  const changes = new Changes();
+  const changed = (parts: Iterable<string>): void => {
     serial = Math.floor(Date.now() / 1000);
-    generation++;
+    changes.note(parts);
   };
-  services.onChange(changed);
-  slices.onChange(changed);
+  services.onChange(({ object, old }) => changed([...partsOfService(object), ...(old ? partsOfService(old) : [])]));
+  slices.onChange(({ object, old }) => changed([...partsOfSlice(object), ...(old ? partsOfSlice(old) : [])]));
   slices.onChange(({ type, object, old }) => {
     const trigger = object.metadata.annotations?.[triggerAnnotation];
     if (type === 'deleted' || !slices.synced || trigger === undefined) return;
@@ -70,11 +71,14 @@ export function watchCluster(
     const service = services.get(object.metadata.labels?.[serviceNameLabel] ?? '', object.metadata.namespace ?? '');
     if (service?.spec?.clusterIP === 'None') onProgrammed((Date.now() - Date.parse(trigger)) / 1000);
   });
-  namespaces.onChange(({ type }) => {
-    if (type !== 'updated') changed();
+  namespaces.onChange(({ type, object }) => {
+    if (type !== 'updated') changed([partOf.namespace(object.metadata.name ?? '')]);
   });
-  pods.onChange(({ object, old }) => {
-    if (old === undefined || podAddresses(object).join() !== podAddresses(old).join()) changed();
+  pods.onChange(({ type, object, old }) => {
+    if (type === 'updated' && old !== undefined && podAddresses(object).join() === podAddresses(old).join()) return;
+    const { namespace = '' } = object.metadata;
+    const addresses = [...podAddresses(object), ...(old ? podAddresses(old) : [])];
+    changed(addresses.map((address) => partOf.podAddress(namespace, address)));
   });
   let base: Promise<unknown> | undefined;
   let podsStarted: Promise<void> | undefined;
@@ -95,15 +99,24 @@ export function watchCluster(
     get serial() {
       return serial;
     },
-    get generation() {
-      return generation;
-    },
+    changes,
     start: async (signal, options) => {
       base ??= Promise.all([services.start(signal), slices.start(signal), namespaces.start(signal)]);
       if (options.pods) podsStarted ??= pods.start(signal);
       await Promise.all([base, podsStarted]);
     },
   };
+}
+
+function partsOfService({ metadata, spec }: Service): string[] {
+  const addresses = spec?.clusterIPs ?? [spec?.clusterIP ?? ''];
+  return [partOf.service(metadata.namespace ?? '', metadata.name ?? ''), ...addresses.map(partOf.address)];
+}
+
+function partsOfSlice({ metadata, endpoints }: EndpointSlice): string[] {
+  const addresses = (endpoints ?? []).flatMap((endpoint) => endpoint.addresses);
+  const service = metadata.labels?.[serviceNameLabel] ?? '';
+  return [partOf.slices(metadata.namespace ?? '', service), ...addresses.map(partOf.address)];
 }
 
 function podAddresses({ status }: Pod): string[] {

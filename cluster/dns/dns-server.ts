@@ -4,6 +4,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 
+import { ReadState } from './changes.ts';
 import { cacheObserver, dnsMetrics, showConfiguration, upstreamObserver } from './dns-metrics.ts';
 import { Forwarding } from './forwarding.ts';
 import { Frontend } from './frontend.ts';
@@ -12,6 +13,7 @@ import { Listeners } from './listeners.ts';
 import { ReplyCache } from './reply-cache.ts';
 import { Upstream } from './upstream.ts';
 import { encodeQuery, parseQuery, recordTypes } from './wire.ts';
+import type { Changes } from './changes.ts';
 import type { ServerConfig } from './corefile.ts';
 import type { FrontendOptions, Server } from './frontend.ts';
 import type { ResolverDependencies } from './resolver.ts';
@@ -21,7 +23,7 @@ export interface DnsServerOptions {
   readonly state: ClusterState & {
     readonly synced: boolean;
     readonly serial: number;
-    readonly generation: number;
+    readonly changes: Changes;
     namespaceOf(address: string): string | undefined;
   };
   readonly log: FrontendOptions['log'] & { warn(message: string, fields?: Readonly<Record<string, unknown>>): void };
@@ -155,18 +157,19 @@ export class DnsServer {
     const forwarding = new Forwarding(upstreams, cache, observer);
     const hosts = config.hosts === undefined ? undefined : hostTable(config.hosts);
     if (hosts !== undefined) dnsMetrics.hostsEntries.set(hosts.size);
+    const reads = new ReadState(state);
     const resolver: ResolverDependencies = {
       config,
-      state,
+      state: reads,
       synced: () => state.synced,
       forwarding,
       hosts,
       serial: () => state.serial,
-      nameServers: () => state.service('kube-system', 'kube-dns')?.spec?.clusterIPs ?? [],
+      nameServers: () => reads.service('kube-system', 'kube-dns')?.spec?.clusterIPs ?? [],
       namespaceOf: (address) => state.namespaceOf(address.replace(/^::ffff:/, '')),
       hostSearch,
     };
-    return { resolver, generation: () => state.generation, loopProbe: this.#probe(config, forwarding, probeName) };
+    return { resolver, reads, changes: () => state.changes, loopProbe: this.#probe(config, forwarding, probeName) };
   }
 
   /** Sends a name that nobody else can know to the upstream servers: if it comes here, they lead back here. */

@@ -3,12 +3,14 @@
 // answers, and bounds what packets that cannot be read are answered with. Silent on what is not a query.
 
 import { AnswerCache } from './answer-cache.ts';
+import { Changes } from './changes.ts';
 import { dnsMetrics, packetObserver } from './dns-metrics.ts';
 import { addressPlaces, shuffleAddresses } from './load-balance.ts';
 import { logLine } from './query-log.ts';
 import { resolve } from './resolver.ts';
 import { encodeReply, parseQuery, rcodes, recordTypes } from './wire.ts';
 import type { Ready } from './answer-cache.ts';
+import type { ReadState } from './changes.ts';
 import type { PacketKind, PacketObserver } from './dns-metrics.ts';
 import type { Outcome, ResolverDependencies, Transport } from './resolver.ts';
 import type { ReplyCache } from './reply-cache.ts';
@@ -17,8 +19,9 @@ import type { Query } from './wire.ts';
 /** A server block at work. */
 export interface Server {
   readonly resolver: ResolverDependencies;
-  /** Counts up when cluster state changes. */
-  readonly generation: () => number;
+  /** What the resolver has looked at. */
+  readonly reads: Pick<ReadState, 'take'>;
+  readonly changes: () => Changes;
   /** A query that leads back here; undefined once nobody waits for it. */
   readonly loopProbe: { readonly name: string; readonly returned: () => void } | undefined;
 }
@@ -44,7 +47,7 @@ const refusalsPerSecond = 200;
 export class Frontend {
   readonly #options: FrontendOptions;
   #routes: ReadonlyMap<string, Server> = new Map();
-  #generation: () => number = () => 0;
+  #changes: () => Changes = () => new Changes();
   #ready = readyAnswers();
   #refusals = { second: 0, count: 0 };
 
@@ -56,7 +59,8 @@ export class Frontend {
   use(routes: ReadonlyMap<string, Server>): void {
     const servers = [...new Set(routes.values())];
     this.#routes = routes;
-    this.#generation = servers[0]?.generation ?? (() => 0);
+    const [first] = servers;
+    if (first !== undefined) this.#changes = first.changes;
     this.#ready = readyAnswers();
   }
 
@@ -64,7 +68,7 @@ export class Frontend {
   handle(packet: Buffer, source: Source): Buffer | undefined | Promise<Buffer | undefined> {
     const began = performance.now();
     try {
-      const ready = readyFor(this.#ready, source).answer(packet, this.#generation(), began);
+      const ready = readyFor(this.#ready, source).answer(packet, this.#changes(), began);
       return ready ?? this.#workOut(packet, source, began);
     } catch (error) {
       dnsMetrics.panics.add();
@@ -95,13 +99,15 @@ export class Frontend {
       source,
       began,
       zone: route.zone,
-      generation: this.#generation(),
+      generation: this.#changes().generation,
       ready: this.#ready,
     };
+    server.reads.take();
     const outcome = resolve(query, source, server.resolver);
+    // Only what is made of the cluster's state alone is made at once, and only that depends on what was looked at.
     return outcome instanceof Promise
       ? outcome.then((later) => this.#finish(query, later, server, asked))
-      : this.#finish(query, outcome, server, asked);
+      : this.#finish(query, outcome, server, { ...asked, parts: server.reads.take() });
   }
 
   #finish(query: Query, outcome: Outcome, { resolver }: Server, asked: Asked): Buffer | undefined {
@@ -120,7 +126,7 @@ export class Frontend {
       const line = logLine(config.log, { query, reply, rcode, client, queryLength: packet.length, seconds });
       if (line !== undefined) this.#options.log.info(line);
     } else if (holds !== undefined && config.hosts?.file === undefined) {
-      const made = madeOf(holds, asked.generation, resolver.forwarding.cache);
+      const made = madeOf(holds, asked, resolver.forwarding.cache);
       // After a reload `asked.ready` is the old one, which nobody reads any more.
       if (made !== undefined) {
         readyFor(asked.ready, source).put(packet, { reply: Buffer.from(reply), addresses, used, ...made });
@@ -185,10 +191,10 @@ function readyFor(ready: ReadyAnswers, { transport, address }: Source): AnswerCa
 
 function madeOf(
   holds: NonNullable<Outcome['holds']>,
-  generation: number,
+  { generation, parts }: Asked,
   cache: ReplyCache | undefined,
 ): Pick<Ready, 'source' | 'age'> | undefined {
-  if (holds === 'cluster') return { source: { generation }, age: 0 };
+  if (holds === 'cluster') return parts === undefined ? undefined : { source: { generation, parts }, age: 0 };
   if (cache === undefined) return undefined;
   return { source: { entry: holds, cache }, age: Math.floor((Date.now() - holds.storedAt) / 1000) };
 }
@@ -200,5 +206,7 @@ interface Asked {
   readonly zone: string;
   /** From before the answer was made: a change meanwhile makes it old. */
   readonly generation: number;
+  /** Of the cluster, that the answer was made of. */
+  readonly parts?: readonly string[];
   readonly ready: ReadyAnswers;
 }

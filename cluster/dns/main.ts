@@ -12,6 +12,7 @@ import { Client } from '../machinery/client.ts';
 import { FlagError, parseFlags } from '../machinery/flags.ts';
 import { logger } from '../machinery/log.ts';
 import { contentType, metrics } from '../machinery/metrics.ts';
+import { Changes } from './changes.ts';
 import { watchCluster } from './cluster-state.ts';
 import { parseCorefile } from './corefile.ts';
 import { CorefileError } from './corefile-syntax.ts';
@@ -200,6 +201,7 @@ class HttpEndpoints {
 
 /** The state once there is one; before that, nothing is known. */
 function lazily(state: () => WatchedState | undefined): ConstructorParameters<typeof DnsServer>[0]['state'] {
+  const none = new Changes();
   return {
     service: (namespace, name) => state()?.service(namespace, name),
     slices: (namespace, name) => state()?.slices(namespace, name) ?? [],
@@ -214,8 +216,8 @@ function lazily(state: () => WatchedState | undefined): ConstructorParameters<ty
     get serial() {
       return state()?.serial ?? 0;
     },
-    get generation() {
-      return state()?.generation ?? 0;
+    get changes() {
+      return state()?.changes ?? none;
     },
   };
 }

@@ -39,7 +39,7 @@ export interface Outcome {
   readonly rcode: number;
   readonly plugin: string;
   /**
-   * Whether the same packet gets the same reply: as long as the cluster does not change, or as long as the cache's
+   * Whether the same packet gets the same reply: as long as what was looked at in the cluster does not change, or as long as the cache's
    * entry is good. Absent: never.
    */
   readonly holds?: 'cluster' | CacheEntry;
@@ -192,8 +192,13 @@ function inZone(query: Query, { kubernetes, domain }: OwnZone, asked: Asked): Ev
   const reply = zoneReply(query, answer, { zone: domain, options, with: with_ });
   const { chase } = answer;
   if (chase === undefined || !with_.forwarding.serves(chase))
-    return { plugin: 'kubernetes', content: reply, holds: 'cluster' };
+    return { plugin: 'kubernetes', content: reply, holds: lifeOf(query) };
   return chaseOutside(withName(query, chase), reply, { ...asked, maxTtl: options.ttl });
+}
+
+/** Who asks for the SOA record wants to know of any change. */
+function lifeOf({ type }: Query): 'cluster' | undefined {
+  return type === recordTypes.SOA ? undefined : 'cluster';
 }
 
 /** PTR answers; undefined when the question is to be passed on. */
@@ -204,7 +209,11 @@ function inReverseZone(query: Query, kubernetes: KubernetesConfig, with_: Resolv
   const options = zoneOptions(kubernetes, kubernetes.domains[0] ?? '', with_);
   const answer = answerReverse({ name: query.name, type: query.type, zone }, { state: with_.state, options });
   if (answer.rcode === 'NXDOMAIN' && isWithinAny(query.name, passedOn(query.name, kubernetes))) return undefined;
-  return { plugin: 'kubernetes', content: zoneReply(query, answer, { zone, options, with: with_ }), holds: 'cluster' };
+  return {
+    plugin: 'kubernetes',
+    content: zoneReply(query, answer, { zone, options, with: with_ }),
+    holds: lifeOf(query),
+  };
 }
 
 /**
