@@ -126,7 +126,7 @@ function setup(context: ControllerContext): Running {
     if (changed) events.event(deployment, 'Normal', 'ScalingReplicaSet', message);
   }
 
-  async function markRevision(deployment: Deployment, revision: number | undefined): Promise<Deployment> {
+  async function markRevision(deployment: Deployment, revision: bigint | undefined): Promise<Deployment> {
     const { annotations } = deployment.metadata;
     if (revision === undefined || annotations?.[revisionAnnotation] === String(revision)) return deployment;
     const metadata = {

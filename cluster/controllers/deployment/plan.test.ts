@@ -24,11 +24,15 @@ function deployment(spec: object, image = 'new'): Deployment {
 function set(
   owner: Deployment,
   image: string,
-  options: { size: number; available?: number; revision?: number; age?: number },
+  options: { size: number; available?: number; revision?: number | bigint; age?: number },
 ): ReplicaSet {
-  const { size, available = size, revision = 1, age = revision } = options;
+  const { size, available = size, revision = 1, age = Number(revision) } = options;
   const { maxSurge, replicas } = limitsOf(owner);
-  const made = newReplicaSet(deployment(owner.spec ?? {}, image), { replicas: size, revision, maxSurge });
+  const made = newReplicaSet(deployment(owner.spec ?? {}, image), {
+    replicas: size,
+    revision: BigInt(revision),
+    maxSurge,
+  });
   const template = { ...owner.spec?.template, spec: { containers: [{ name: 'c', image }] } };
   return {
     ...made,
@@ -158,10 +162,22 @@ describe('controllers/deployment plan', () => {
       [set(owner, 'old', { size: 0, revision: 1 }), set(owner, 'new', { size: 10, revision: 2 })],
       () => [],
     );
-    expect(plan.revision).to.equal(3);
+    expect(plan.revision).to.equal(3n);
     expect(plan.refresh?.annotations).to.include({
       'deployment.kubernetes.io/revision': '3',
       'deployment.kubernetes.io/revision-history': '1',
+    });
+  });
+
+  it('counts revisions exactly, however large they are', () => {
+    const owner = deployment({});
+    const plan = planRollout(
+      owner,
+      [set(owner, 'old', { size: 1, age: 1, revision: 3_546_343_826_724_305_832n })],
+      () => [],
+    );
+    expect(plan.create?.metadata.annotations).to.include({
+      'deployment.kubernetes.io/revision': '3546343826724305833',
     });
   });
 

@@ -20,7 +20,7 @@ export interface Plan {
   readonly current: ReplicaSet | undefined;
   readonly others: readonly ReplicaSet[];
   /** Revision that the Deployment is to show, when a current set exists or is created. */
-  readonly revision: number | undefined;
+  readonly revision: bigint | undefined;
   readonly create?: ReplicaSet;
   /** Annotations and minReadySeconds of the current set, when they are not right. */
   readonly refresh?: { readonly set: ReplicaSet; readonly annotations: Record<string, string> };
@@ -46,8 +46,8 @@ export function planRollout(
 ): Plan {
   const { current, others } = splitReplicaSets(deployment, sets);
   const limits = limitsOf(deployment);
-  const nextRevision = Math.max(0, ...others.map(revisionOf)) + 1;
-  const revision = current ? Math.max(nextRevision, revisionOf(current)) : undefined;
+  const nextRevision = largest(others.map(revisionOf)) + 1n;
+  const revision = current ? largest([nextRevision, revisionOf(current)]) : undefined;
   const idle: Plan = { current, others, revision, scale: [], remove: [] };
   if (deployment.metadata.deletionTimestamp) return { ...idle, revision: undefined };
 
@@ -213,7 +213,7 @@ function removable(deployment: Deployment, others: readonly ReplicaSet[]): Repli
   const limit = deployment.spec?.revisionHistoryLimit ?? 10;
   const alive = others.filter((set) => !set.metadata.deletionTimestamp);
   return alive
-    .toSorted((a, b) => revisionOf(a) - revisionOf(b))
+    .toSorted((a, b) => (revisionOf(a) < revisionOf(b) ? -1 : 1))
     .slice(0, Math.max(0, alive.length - limit))
     .filter(
       (set) =>
@@ -226,3 +226,6 @@ function removable(deployment: Deployment, others: readonly ReplicaSet[]): Repli
 function sum<T>(items: readonly T[], value: (item: T) => number): number {
   return items.reduce((total, item) => total + value(item), 0);
 }
+
+const largest = (revisions: readonly bigint[]): bigint =>
+  revisions.reduce((most, revision) => (revision > most ? revision : most), 0n);

@@ -41,8 +41,10 @@ export function sizeOf(set: ReplicaSet): number {
   return set.spec?.replicas ?? 0;
 }
 
-export function revisionOf(object: { metadata: { annotations?: Record<string, string> } }): number {
-  return Number(object.metadata.annotations?.[revisionAnnotation] ?? 0) || 0;
+/** Revisions are 64 bits wide. What is no number counts as none. */
+export function revisionOf(object: { metadata: { annotations?: Record<string, string> } }): bigint {
+  const text = object.metadata.annotations?.[revisionAnnotation] ?? '';
+  return /^\d+$/.test(text) ? BigInt(text) : 0n;
 }
 
 export function desiredOf(set: ReplicaSet): number | undefined {
@@ -64,14 +66,14 @@ export function sizeAnnotations(replicas: number, maxSurge: number): Record<stri
 export function currentAnnotations(
   deployment: Deployment,
   set: ReplicaSet | undefined,
-  revision: number,
+  revision: bigint,
 ): Record<string, string> {
   const annotations: Record<string, string> = { ...set?.metadata.annotations };
   for (const [key, value] of Object.entries(deployment.metadata.annotations ?? {})) {
     if (!ownAnnotations.has(key)) annotations[key] = value;
   }
   const before = annotations[revisionAnnotation];
-  if ((Number(before) || 0) < revision) {
+  if (revisionOf({ metadata: { annotations } }) < revision) {
     annotations[revisionAnnotation] = String(revision);
     if (before) {
       const history = annotations[historyAnnotation];
@@ -84,7 +86,7 @@ export function currentAnnotations(
 /** A new set for the present template. */
 export function newReplicaSet(
   deployment: Deployment,
-  options: { replicas: number; revision: number; maxSurge: number },
+  options: { replicas: number; revision: bigint; maxSurge: number },
 ): ReplicaSet {
   const { template, selector, minReadySeconds, replicas } = deployment.spec ?? { template: {} };
   const hash = shortHash(withoutHash(template), deployment.status?.collisionCount ?? 0);
