@@ -260,6 +260,12 @@ describe('services', () => {
     }
   });
 
+  it('have names that may begin with a digit', () => {
+    const { nameRule } = services(testConfig);
+    expect(nameRule?.('1kubernetes', false)).to.deep.equal([]);
+    expect(nameRule?.('a.b', false)).to.have.length(1);
+  });
+
   const wrong: readonly (readonly [spec: object, error: string])[] = [
     [{}, 'spec.ports: Required value'],
     [{ ports: [{ port: 1 }, { name: 'b', port: 2 }] }, 'spec.ports[0].name: Required value'],

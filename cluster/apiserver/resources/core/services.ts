@@ -7,7 +7,7 @@ import { define } from '../define.ts';
 import type { ResourceDefinition } from '../definition.ts';
 import { mapText, orNone, text, wide } from '../printing/columns.ts';
 import { serviceProxy } from '../subresources/proxies.ts';
-import { dns1035Name } from '../validation/names.ts';
+import { dnsLabelName } from '../validation/names.ts';
 import { defaultService, dropForType, keepAllocated, normalizeAddresses, setFamilies } from './service-fields.ts';
 import { validateService, validateServiceUpdate } from './service-rules.ts';
 
@@ -21,7 +21,7 @@ export function services(config: ResourcesConfig): ResourceDefinition {
     namespaced: true,
     shortNames: ['svc'],
     categories: ['all'],
-    nameRule: dns1035Name,
+    nameRule: dnsLabelName,
     default: defaultService,
     prepareForCreate(service) {
       normalizeAddresses(service);

@@ -6,7 +6,7 @@ import { define } from '../define.ts';
 import type { FieldError } from '../definition.ts';
 import { orNone, text } from '../printing/columns.ts';
 import { invalid, inRange, messages, notSupported, portRange, required } from '../validation/fields.ts';
-import { dns1035Label, dnsSubdomain, portName, wildcardSubdomain } from '../validation/names.ts';
+import { dnsLabel, dnsSubdomain, portName, wildcardSubdomain } from '../validation/names.ts';
 
 const pathTypes = ['Exact', 'ImplementationSpecific', 'Prefix'];
 const mostHosts = 3;
@@ -109,8 +109,7 @@ function validateBackend({ service, resource }: IngressBackend, at: string): Fie
     ];
   }
   const { name = '', port } = service ?? {};
-  const errors =
-    name === '' ? [required(`${at}.service.name`)] : messages(`${at}.service.name`, name, dns1035Label(name));
+  const errors = name === '' ? [required(`${at}.service.name`)] : messages(`${at}.service.name`, name, dnsLabel(name));
   const { name: portText = '', number = 0 } = port ?? {};
   if (portText !== '' && number !== 0) {
     errors.push(invalid(at, '', 'cannot set both port name & port number'));
