@@ -481,6 +481,21 @@ describe('diagnose: ranks and words', () => {
     expect(found.map(({ summary }) => summary)).to.deep.equal(['s90', 's50']);
   });
 
+  it('takes endpoints that nobody has for the cause of packets lost on the way to them', () => {
+    const [stale] = workloadDiagnoses({ objects: shop({ pods: [pod('web-0', 'n1', '10.0.1.2')] }), events: [], now });
+    const objects = ['Service shop/web'];
+    const lost = {
+      reason: 'between-nodes',
+      component: 'network',
+      objects,
+      summary: '',
+      evidence: [],
+      next: '',
+      weight: 66,
+    };
+    expect(ranked([lost, ...(stale === undefined ? [] : [stale])])[0]?.reason).to.equal('stale-endpoint');
+  });
+
   it('leaves out what a foreign rule makes look like a fault of the service proxy', () => {
     const about = (component: string, reason: string, evidence: string): Diagnosis => ({
       reason,

@@ -24,7 +24,7 @@ export interface WorkloadInput {
 
 /** Younger pods are still starting. */
 const settledMs = 12_000;
-const weights = { pod: 55, service: 60, dns: 65, node: 70 } as const;
+const weights = { pod: 55, service: 60, dns: 65, node: 70, slice: 79 } as const;
 
 export function workloadDiagnoses(input: WorkloadInput): Diagnosis[] {
   return [...podDiagnoses(input), ...serviceDiagnoses(input), ...sliceDiagnoses(input), ...policyDiagnoses(input)];
@@ -193,7 +193,8 @@ function sliceDiagnoses({ objects }: WorkloadInput): Diagnosis[] {
         summary: `EndpointSlice ${namespace}/${slice.metadata?.name} gives Service ${namespace}/${of} endpoints that no pod has: ${strange.slice(0, 5).join(', ')}.`,
         evidence: [`the slice is managed by ${manager}`],
         next: 'Delete the EndpointSlice if nobody maintains it.',
-        weight: weights.service,
+        // Packets to such an address are lost somewhere, which says nothing about where.
+        weight: weights.slice,
       },
     ];
   });
