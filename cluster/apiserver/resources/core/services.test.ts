@@ -261,9 +261,16 @@ describe('services', () => {
   });
 
   it('have names that may begin with a digit', () => {
-    const { nameRule } = services(testConfig);
-    expect(nameRule?.('1kubernetes', false)).to.deep.equal([]);
-    expect(nameRule?.('a.b', false)).to.have.length(1);
+    const definition = services(testConfig);
+    const refusals = (name: string): string[] => {
+      const object = service({ ports: [{ port: 80 }] });
+      object.metadata.name = name;
+      definition.default?.(object);
+      definition.prepareForCreate?.(object, testContext());
+      return told(definition.validate?.(object, testContext()) ?? []);
+    };
+    expect(refusals('1kubernetes')).to.deep.equal([]);
+    expect(refusals('a.b')[0]).to.include('RFC 1123 label');
   });
 
   const wrong: readonly (readonly [spec: object, error: string])[] = [
