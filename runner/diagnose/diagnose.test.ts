@@ -2,6 +2,7 @@
 /** What objects, Leases, probes and pings are taken for: each with the smallest input that shows it, and nothing in health. */
 import type { V1Pod } from '@kubernetes/client-node';
 import { expect } from 'chai';
+import type { Observations } from '../../probes/trace/observations.ts';
 import { finding, type Finding } from '../../suites/network/findings/finding.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
 import { canaryDiagnoses, canaryProbes, type CanarySeen } from './canary-diagnoses.ts';
@@ -13,9 +14,10 @@ import { describeAddress, parseTarget, partyFrom } from './parties.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
 import { nodeDiagnoses } from './node-diagnoses.ts';
 import { pingPairs } from './ping-nodes.ts';
-import { planProbes } from './probe-plan.ts';
+import { planProbes, type PlannedProbe } from './probe-plan.ts';
 import { policyOpinions } from './policy-opinions.ts';
 import { resolverDiagnoses } from './resolver-diagnoses.ts';
+import { verdictDiagnosis } from './verdict-diagnosis.ts';
 import { workloadDiagnoses } from './workloads.ts';
 
 const now = Date.parse('2026-11-21T12:00:00Z');
@@ -465,6 +467,17 @@ describe('diagnose: probes', () => {
   });
 });
 
+function plannedProbe(): PlannedProbe {
+  const [probe] = planProbes({
+    objects: shop(),
+    opinions: policyOpinions(shop()),
+    nodes: ['n1', 'n2'],
+    forwardedZones: [],
+  });
+  if (probe === undefined) throw new TypeError('no probe is planned');
+  return probe;
+}
+
 describe('diagnose: ranks and words', () => {
   it('puts causes first and one thing once', () => {
     const one = (weight: number, more: Partial<Diagnosis>): Diagnosis => ({
@@ -494,6 +507,33 @@ describe('diagnose: ranks and words', () => {
       weight: 66,
     };
     expect(ranked([lost, ...(stale === undefined ? [] : [stale])])[0]?.reason).to.equal('stale-endpoint');
+  });
+
+  it('says on which node rules drop what no policy forbids, and of policies only which', () => {
+    const probe = plannedProbe();
+    const ended = { way: 'there', node: 'n2', after: undefined } as const;
+    const of = (reason: 'policy' | 'policy-engine') =>
+      verdictDiagnosis(
+        {
+          schema: 1,
+          verdict: {
+            outcome: 'not-delivered',
+            reason,
+            summary: '',
+            ended,
+            objects: [],
+            next: '',
+            evidence: [],
+            there: [],
+            back: [],
+            gaps: [],
+          },
+          observations: { question: { servers: [] } } as unknown as Observations,
+        },
+        probe,
+      )?.node;
+    expect(of('policy-engine')).to.equal('n2');
+    expect(of('policy')).to.equal(undefined);
   });
 
   it('leaves out what a foreign rule makes look like a fault of the service proxy', () => {

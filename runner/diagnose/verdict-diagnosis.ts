@@ -55,11 +55,15 @@ export function verdictDiagnosis({ verdict, observations }: TraceRecord, probe: 
   const { service, servers } = observations.question;
   const component = reason === 'no-endpoints' && probe.kind === 'dns' ? 'dns' : components[reason];
   const [server] = servers;
-  const isApplication = component === 'application' || component === 'service';
+  // A policy forbids wherever it is enforced; who enforces what no policy says is one node's part.
+  const isPlaceless =
+    component === 'application' ||
+    component === 'service' ||
+    (component === 'network-policy' && reason !== 'policy-engine');
   return {
     reason,
     component,
-    ...(ended === undefined || isApplication || component === 'network-policy' ? {} : { node: ended.node }),
+    ...(ended === undefined || isPlaceless ? {} : { node: ended.node }),
     objects: [
       ...objects,
       ...(service === undefined ? [] : [`Service ${service.name}`]),
