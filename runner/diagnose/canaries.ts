@@ -56,7 +56,7 @@ export async function releaseCanaries(options: CanaryOptions): Promise<CanarySee
 }
 
 async function start(name: string, node: string, { kube, access }: CanaryOptions): Promise<V1Pod> {
-  const { namespace, runId, image } = access;
+  const { namespace, runId, image, signal } = access;
   const body = probePod({
     name,
     namespace,
@@ -78,7 +78,7 @@ async function start(name: string, node: string, { kube, access }: CanaryOptions
       pod?.status?.podIP !== undefined && pod.status.containerStatuses?.[0]?.state?.running !== undefined
         ? done(pod)
         : podProgress(pod, image),
-    { description: `the canary on ${node} to run`, timeoutMs: startMs },
+    { description: `the canary on ${node} to run`, timeoutMs: startMs, signal },
   );
 }
 

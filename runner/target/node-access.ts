@@ -31,6 +31,8 @@ export interface OwnNodeAccess extends NodeAccess {
   readonly namespace: string;
   readonly runId: string;
   readonly image: string;
+  /** Aborted when the access is closed. */
+  readonly signal: AbortSignal;
   close(): Promise<void>;
 }
 
@@ -39,7 +41,10 @@ const startMs = 60_000;
 
 /** Errors: ApiException where the namespace may not be made. */
 export async function openNodeAccess(options: NodeAccessOptions): Promise<OwnNodeAccess> {
-  const { kube, purpose, image, lifeSeconds, signal } = options;
+  const { kube, purpose, image, lifeSeconds } = options;
+  // What still waits for a probe when the command ends must not keep it.
+  const ending = new AbortController();
+  const signal = AbortSignal.any([options.signal, ending.signal]);
   const runId = `${purpose}-${randomBytes(4).toString('hex')}`;
   const namespace = await createNamespace(kube, {
     runId,
@@ -95,6 +100,7 @@ export async function openNodeAccess(options: NodeAccessOptions): Promise<OwnNod
     namespace,
     runId,
     image,
+    signal,
     session,
     // Through the session, as each exec of its own costs the node a process more and a tenth of a second.
     state: async (node) => {
@@ -102,8 +108,10 @@ export async function openNodeAccess(options: NodeAccessOptions): Promise<OwnNod
       return collectNodeState({ node, exec: (command, { timeoutMs }) => open.output(command, timeoutMs) });
     },
     close: async () => {
-      for (const one of await Promise.allSettled(sessions.values())) if (one.status === 'fulfilled') one.value.close();
-      // What it has asked to be deleted goes by itself; its end is not waited for.
+      ending.abort();
+      // One that is still being opened is closed as soon as it is there, or ends with its pod.
+      for (const one of sessions.values()) void one.then((open) => open.close()).catch(() => undefined);
+      // What the sweep has asked to be deleted goes by itself; its end is not waited for.
       sweeping.abort();
       await swept;
       await lease?.stop();
