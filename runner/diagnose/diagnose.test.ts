@@ -12,7 +12,7 @@ import { ranked, type Diagnosis } from './diagnosis.ts';
 import { linkDiagnoses, parsePing, together } from './node-links.ts';
 import { describeAddress, parseTarget, partyFrom } from './parties.ts';
 import { hasFailed, outcomeDiagnoses, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
-import { nodeDiagnoses } from './node-diagnoses.ts';
+import { lasting, nodeDiagnoses } from './node-diagnoses.ts';
 import { pingPairs } from './ping-nodes.ts';
 import { planProbes, type PlannedProbe } from './probe-plan.ts';
 import { policyOpinions } from './policy-opinions.ts';
@@ -220,6 +220,11 @@ describe('diagnose: neighbours', () => {
     const ping = { from: 'n1', to: 'n3', octets: 56, sent: 9, received: 8, medianMs: 1 };
     expect(nodeDiagnoses([silent('n1', 'node n3')], [ping]), 'it was silent, and is no more').to.deep.equal([]);
     expect(where([silent('n1', 'gateway 192.0.2.9'), silent('n2', 'gateway 192.0.2.9')])).to.deep.equal(['n1', 'n2']);
+  });
+
+  it('count only if they agree with the API neither before nor after', () => {
+    const [old, both] = [silent('n1', 'node n2'), silent('n1', 'node n3')];
+    expect(lasting([old, both], [both, silent('n2', 'node n1')])).to.deep.equal([both]);
   });
 
   it('and nodes are named only where a name follows', () => {

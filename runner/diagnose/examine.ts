@@ -2,6 +2,7 @@
 /** Looks at a whole cluster and says what is broken. Reads, sends small probes, changes nothing; what to conclude is decided in pure functions. */
 import type { NodeAccess } from '../../probes/node-session/node-access.ts';
 import { judge } from '../../probes/trace/judge.ts';
+import type { Finding } from '../../suites/network/findings/finding.ts';
 import { nodeFindings } from '../../suites/network/findings/node-findings.ts';
 import type { KubeClients } from '../../suites/kube-clients.ts';
 import { messageOf } from '../problem.ts';
@@ -13,7 +14,7 @@ import { controlPlaneDiagnoses, isSlow } from './control-plane.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
 import { forwardedZones } from './corefile.ts';
 import { observeFlow } from './flow.ts';
-import { missingPrograms, nodeDiagnoses } from './node-diagnoses.ts';
+import { lasting, missingPrograms, nodeDiagnoses } from './node-diagnoses.ts';
 import { linkDiagnoses, together, type PingSeen } from './node-links.ts';
 import { pingNodes } from './ping-nodes.ts';
 import { policyOpinions } from './policy-opinions.ts';
@@ -82,7 +83,8 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
   const { now } = controlPlane;
   const fromApi = [...workloadDiagnoses({ objects, events, now }), ...resolverDiagnoses(objects)];
   const states = [...sites.values()].map(({ state }) => state);
-  const { nodes, pods, services, slices } = objects;
+  const judged = ({ nodes, pods, services, slices }: NetworkObjects): Finding[] =>
+    nodeFindings(states, { nodes, pods, services, endpointSlices: slices });
   const plan = planProbes({
     objects,
     opinions: policyOpinions(objects),
@@ -90,14 +92,12 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     forwardedZones: forwardedZones(corefile),
   });
   const leaders = watchLeaders(kube, controlPlane.leases, () => now + performance.now() - readAt);
-  const [results, links] = await Promise.all([
+  const [results, links, later] = await Promise.all([
     sendProbes(plan, { objects, sites, gaps }),
     examineLinks(objects, sites),
+    readNetworkObjects(kube),
   ]);
-  const fromNodes = [
-    ...nodeDiagnoses(nodeFindings(states, { nodes, pods, services, endpointSlices: slices }), links.pings),
-    ...missingPrograms(states),
-  ];
+  const fromNodes = [...nodeDiagnoses(lasting(states, objects, later), links.pings), ...missingPrograms(states)];
   const failed = results.filter(hasFailed);
   log(`${failed.length} of ${results.length} probes failed`);
   // A busy machine may be slow for a moment: what is slow twice is slow.
@@ -125,7 +125,7 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     access === undefined
       ? []
       : await traceAll(worth, {
-          objects: { ...objects, pods: [...pods, ...unreached.pods] },
+          objects: { ...objects, pods: [...objects.pods, ...unreached.pods] },
           access: sharedStates(visitedOnly(sites, access)),
           gaps,
         });

@@ -41,6 +41,12 @@ const reasonsByAbout: readonly { readonly pattern: RegExp; readonly reason: stri
 /** Findings that matter less than what packets show: they may be without effect. */
 const mild = new Set(['clock-skew', 'loss', 'not-programmed', 'foreign-firewall']);
 
+/** Nodes are looked at between two readings of the API: what agrees with the later one was on its way. */
+export function lasting(before: readonly Finding[], after: readonly Finding[]): Finding[] {
+  const keys = new Set(after.map(({ key }) => key));
+  return before.filter(({ key }) => keys.has(key));
+}
+
 /**
  * What the states of the nodes show. Two nodes that send packets for a third one to each other have one fault, and a node that several others
  * get no answer from has it itself.
