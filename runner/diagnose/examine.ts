@@ -97,7 +97,10 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     examineLinks(objects, sites),
     readNetworkObjects(kube),
   ]);
-  const fromNodes = [...nodeDiagnoses(lasting(states, objects, later), links.pings), ...missingPrograms(states)];
+  const fromNodes = [
+    ...nodeDiagnoses(lasting(judged(objects), judged(later)), links.pings),
+    ...missingPrograms(states),
+  ];
   const failed = results.filter(hasFailed);
   log(`${failed.length} of ${results.length} probes failed`);
   // A busy machine may be slow for a moment: what is slow twice is slow.
