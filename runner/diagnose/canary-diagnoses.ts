@@ -59,7 +59,9 @@ export function canaryProbes(
 function notStarted({ node, said }: CanarySeen, running: readonly CanarySeen[]): Diagnosis {
   const last = said.at(-1);
   const words = last === undefined ? 'nothing says why' : `${last.reason}: ${last.message}`;
-  const { reason, component } = whyNotStarted(last?.reason ?? '', last?.message ?? '');
+  // A kubelet that works says at least what keeps it.
+  const { reason, component } =
+    last === undefined ? { reason: 'component-down', component: 'kubelet' } : whyNotStarted(last.reason, last.message);
   return {
     reason,
     component,

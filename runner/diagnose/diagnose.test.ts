@@ -179,7 +179,7 @@ describe('diagnose: canaries', () => {
     const message = 'plugin type="ptp" failed (add): no IP addresses available in range set';
     const stuck: Partial<CanarySeen> = { startedMs: undefined, said: [{ reason: 'FailedCreatePodSandBox', message }] };
     expect(told({}, stuck)).to.deep.equal(['network addresses-exhausted n1']);
-    expect(told({}, { startedMs: undefined })).to.deep.equal(['kubelet not-started n1']);
+    expect(told({}, { startedMs: undefined })).to.deep.equal(['kubelet component-down n1']);
     // Where none starts the image or the API server may be why.
     expect(told({ startedMs: undefined }, { startedMs: undefined })).to.deep.equal([]);
   });
