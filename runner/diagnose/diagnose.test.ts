@@ -514,6 +514,14 @@ describe('diagnose: ranks and words', () => {
     expect(ranked([lost, ...(stale === undefined ? [] : [stale])])[0]?.reason).to.equal('stale-endpoint');
   });
 
+  it('takes a Service of DNS that is gone for the cause of questions that are lost', () => {
+    const server = pod('dns-0', 'n1', '10.0.1.7');
+    server.metadata = { ...server.metadata, namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } };
+    const found = workloadDiagnoses({ objects: shop({ pods: [...shop().pods, server] }), events: [], now });
+    const lost = { reason: 'between-nodes', component: 'network', objects: [], summary: '', evidence: [], next: '' };
+    expect(ranked([{ ...lost, weight: 66 }, ...found])[0]?.reason).to.equal('missing-object');
+  });
+
   it('says on which node rules drop what no policy forbids, and of policies only which', () => {
     const probe = plannedProbe();
     const ended = { way: 'there', node: 'n2', after: undefined } as const;

@@ -24,7 +24,7 @@ export interface WorkloadInput {
 
 /** Younger pods are still starting. */
 const settledMs = 12_000;
-const weights = { pod: 55, service: 60, dns: 65, node: 70, slice: 79 } as const;
+const weights = { pod: 55, service: 60, dns: 65, node: 70, nobody: 79 } as const;
 
 export function workloadDiagnoses(input: WorkloadInput): Diagnosis[] {
   return [...podDiagnoses(input), ...serviceDiagnoses(input), ...sliceDiagnoses(input), ...policyDiagnoses(input)];
@@ -163,7 +163,8 @@ function missingDns({ services, pods }: NetworkObjects): Diagnosis[] {
       summary: `DNS servers run (${servers.length} pods), and there is no Service kube-system/kube-dns that leads to them.`,
       evidence: servers.map((pod) => `Pod ${partyOfPod(pod).name}`),
       next: 'Create the Service again, with the address that kubelets tell their pods (clusterDNS).',
-      weight: weights.dns,
+      // What is sent to its address then gets lost somewhere.
+      weight: weights.nobody,
     },
   ];
 }
@@ -194,7 +195,7 @@ function sliceDiagnoses({ objects }: WorkloadInput): Diagnosis[] {
         evidence: [`the slice is managed by ${manager}`],
         next: 'Delete the EndpointSlice if nobody maintains it.',
         // Packets to such an address are lost somewhere, which says nothing about where.
-        weight: weights.slice,
+        weight: weights.nobody,
       },
     ];
   });
