@@ -180,6 +180,8 @@ describe('diagnose: canaries', () => {
     const stuck: Partial<CanarySeen> = { startedMs: undefined, said: [{ reason: 'FailedCreatePodSandBox', message }] };
     expect(told({}, stuck)).to.deep.equal(['network addresses-exhausted n1']);
     expect(told({}, { startedMs: undefined })).to.deep.equal(['kubelet component-down n1']);
+    const runtime = { reason: 'FailedSync', message: 'connect ENOENT /run/containerd/containerd.sock' };
+    expect(told({}, { startedMs: undefined, said: [runtime] })).to.deep.equal(['container-runtime component-down n1']);
     // Where none starts the image or the API server may be why.
     expect(told({ startedMs: undefined }, { startedMs: undefined })).to.deep.equal([]);
   });

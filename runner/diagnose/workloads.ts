@@ -106,6 +106,8 @@ export function whyNotStarted(
     return { reason: 'addresses-exhausted', component: 'network' };
   if (/mount|volume|csi|attach/i.test(`${reason} ${message}`)) return { reason: 'storage', component: 'storage' };
   if (/cni|network/i.test(message)) return { reason: 'cni', component: 'network' };
+  if (/containerd|cri-?o|docker|runtime service/i.test(message))
+    return { reason: 'component-down', component: 'container-runtime' };
   return { reason: 'not-started', component: 'kubelet' };
 }
 
