@@ -161,12 +161,12 @@ interface Floor {
 }
 
 const floorElements = [
-  ['cluster-ips', '10.96.255.250', ''],
-  ['endpoint-0', '10.96.255.250 . tcp . 80', ' : 10.244.0.2 . 8080'],
-  ['service-ips', '10.96.255.250 . tcp . 80', ' comment "bench/floor" : goto balance-1'],
+  ['cluster-ips', '198.18.255.250', ''],
+  ['endpoint-0', '198.18.255.250 . tcp . 80', ' : 10.244.0.2 . 8080'],
+  ['service-ips', '198.18.255.250 . tcp . 80', ' comment "bench/floor" : goto balance-1'],
 ] as const;
 const floorRule =
-  'KUBE-SERVICES -m comment --comment "bench/floor cluster IP" -m tcp -p tcp -d 10.96.255.250/32 --dport 80 -j KUBE-SVC-FLOOR';
+  'KUBE-SERVICES -m comment --comment "bench/floor cluster IP" -m tcp -p tcp -d 198.18.255.250/32 --dport 80 -j KUBE-SVC-FLOOR';
 const floorChains = '*nat\n:KUBE-SVC-FLOOR - [0:0]\n:KUBE-SEP-FLOOR - [0:0]\n';
 
 const floors: Readonly<Record<ProxyMode, Floor>> = {
