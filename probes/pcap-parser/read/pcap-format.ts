@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The classic format: a header of 24 octets, then packets, each behind a header of 16. */
+import { readU16, readU32 } from './byte-order.ts';
 import type { CaptureFormat, Pending } from './capture-parser.ts';
 import { longestPacket, type CaptureInterface, type Packet } from './packet.ts';
 
@@ -46,7 +47,7 @@ export class PcapFormat implements CaptureFormat {
   #readHeader(pending: Pending): string | undefined {
     const at = pending.position;
     const { data } = pending;
-    const major = this.#littleEndian ? data.readUInt16LE(at + 4) : data.readUInt16BE(at + 4);
+    const major = readU16(data, at + 4, this.#littleEndian);
     if (major !== 2) return `pcap version ${major}; only version 2 is known`;
     // The upper bits tell about frame check sequences, which nothing here needs.
     const linkType = this.#u32(data, at + 20) & 0x03ff_ffff;
@@ -56,12 +57,6 @@ export class PcapFormat implements CaptureFormat {
   }
 
   #u32(data: Buffer, at: number): number {
-    const a = data[at] as number;
-    const b = data[at + 1] as number;
-    const c = data[at + 2] as number;
-    const d = data[at + 3] as number;
-    return this.#littleEndian
-      ? (a | (b << 8) | (c << 16) | (d << 24)) >>> 0
-      : ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
+    return readU32(data, at, this.#littleEndian);
   }
 }

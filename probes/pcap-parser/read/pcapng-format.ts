@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** pcapng: blocks of sections, each section in its own byte order with its own interfaces. Blocks of unknown types are passed over. */
+import { readU16, readU32 } from './byte-order.ts';
 import { isIPv6 } from 'node:net';
 import type { CaptureFormat, Pending } from './capture-parser.ts';
 import { longestPacket, type CaptureInterface, type Packet } from './packet.ts';
@@ -161,18 +162,11 @@ export class PcapngFormat implements CaptureFormat {
   }
 
   #u16(data: Buffer, at: number): number {
-    return this.#littleEndian ? data.readUInt16LE(at) : data.readUInt16BE(at);
+    return readU16(data, at, this.#littleEndian);
   }
 
   #u32(data: Buffer, at: number): number {
-    // Its callers know that the octets are there; checking each time would cost more than reading.
-    const a = data[at] as number;
-    const b = data[at + 1] as number;
-    const c = data[at + 2] as number;
-    const d = data[at + 3] as number;
-    return this.#littleEndian
-      ? (a | (b << 8) | (c << 16) | (d << 24)) >>> 0
-      : ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
+    return readU32(data, at, this.#littleEndian);
   }
 }
 
