@@ -10,6 +10,7 @@ import { packetRecord } from '../probes/pcap-parser/packet-record.ts';
 import { PacketPrinter } from '../probes/pcap-parser/print/packet-printer.ts';
 import type { Packet } from '../probes/pcap-parser/read/packet.ts';
 import { frames } from '../probes/pcap-parser/sample-frames.ts';
+import { seededDraw, type Draw } from '../suites/network-policy/generator/random.ts';
 import { ours, type Benchmark } from './benchmark.ts';
 
 const linkTypes = [0, 1, 1, 1, 1, 1, 1, 12, 101, 108, 113, 228, 229, 276, 999];
@@ -25,7 +26,7 @@ export const pcapSoak: Benchmark = {
   about: 'a million damaged packets through printer, filters, flows and records without a crash or growth',
   async run(bench) {
     const thousands = bench.options.runs ?? (bench.options.quick ? 50 : 1000);
-    const random = generator(20_261_121);
+    const random = seededDraw(20_261_121);
     const printer = new PacketPrinter(
       { linkHeader: true, verbosity: 2, date: true, numbers: true, octets: true },
       () => {},
@@ -68,7 +69,7 @@ export const pcapSoak: Benchmark = {
 };
 
 /** A frame of every kind with octets changed, cut or doubled, as any link type. */
-function damaged(random: (below: number) => number): Packet {
+function damaged(random: Draw): Packet {
   const data = Buffer.from(frames[random(frames.length)]?.[1] ?? []);
   for (let changes = random(8); changes > 0; changes--) data[random(data.length)] = random(256);
   // Lengths and counts are where decoders go wrong.
@@ -83,16 +84,5 @@ function damaged(random: (below: number) => number): Packet {
     nanoseconds: random(1_000_000_000),
     captureInterface: { linkType: linkTypes[random(linkTypes.length)] ?? 1, name: undefined, snapLength: 0 },
     comment: undefined,
-  };
-}
-
-/** Numbers below a bound, the same ones for the same seed (xorshift). */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
   };
 }
