@@ -62,6 +62,11 @@ export function formatAddress(value: bigint, family: IpFamily): string {
   return new URL(`http://[${groups.join(':')}]/`).hostname.slice(1, -1);
 }
 
+/** The one spelling of an address, by which it is found however it was written. */
+export function canonicalAddress(address: string): string {
+  return formatAddress(addressToBigint(address), familyOf(address) ?? 4);
+}
+
 /** As it stands in a URL or before a port: IPv6 in brackets. */
 export function hostOf(address: string): string {
   return address.includes(':') ? `[${address}]` : address;

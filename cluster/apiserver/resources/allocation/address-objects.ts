@@ -2,7 +2,7 @@
 // IPAddress objects: one for each address of a Service, made with it and gone with it, so that anybody can see who has an
 // address. What a crash left wrong is put right from time to time.
 import type { IPAddress, Service } from '../../../machinery/api-types.ts';
-import { addressToBigint, familyOf, formatAddress } from '../../../network/addresses.ts';
+import { canonicalAddress } from '../../../network/addresses.ts';
 import { isReason } from '../../status.ts';
 import { familyNameOf, needsClusterIP } from '../core/service-fields.ts';
 import { typed } from '../define.ts';
@@ -21,7 +21,7 @@ export function addressesOf(service: Service): string[] {
 
 /** Whether there is an object for the address, whoever made it. */
 export function isHeld(registry: Registry, address: string): boolean {
-  return registry.get(resource, undefined, nameOf(address)) !== undefined;
+  return registry.get(resource, undefined, canonicalAddress(address)) !== undefined;
 }
 
 /** Errors: `AlreadyExists` where something else has the address. */
@@ -31,7 +31,7 @@ export async function holdAddress(registry: Registry, address: string, { metadat
     apiVersion: 'networking.k8s.io/v1',
     kind: 'IPAddress',
     metadata: {
-      name: nameOf(address),
+      name: canonicalAddress(address),
       labels: { [managedBy]: allocator, 'ipaddress.kubernetes.io/ip-family': familyNameOf(address) },
     },
     spec: { parentRef: { group: '', resource: 'services', namespace, name } },
@@ -39,7 +39,7 @@ export async function holdAddress(registry: Registry, address: string, { metadat
 }
 
 export async function dropAddress(registry: Registry, address: string): Promise<void> {
-  await registry.delete(resource, undefined, nameOf(address)).catch((error: unknown) => {
+  await registry.delete(resource, undefined, canonicalAddress(address)).catch((error: unknown) => {
     if (!isReason(error, 'NotFound')) throw error;
   });
 }
@@ -51,7 +51,7 @@ export async function dropAddress(registry: Registry, address: string): Promise<
 export async function repairAddresses(registry: Registry, suspects: ReadonlySet<string>): Promise<Set<string>> {
   const wanted = new Map<string, Service>();
   for (const service of typed<Service>(registry.list('services'))) {
-    for (const address of addressesOf(service)) wanted.set(nameOf(address), service);
+    for (const address of addressesOf(service)) wanted.set(canonicalAddress(address), service);
   }
   const orphans = new Set<string>();
   for (const { metadata } of typed<IPAddress>(registry.list(resource))) {
@@ -66,9 +66,4 @@ export async function repairAddresses(registry: Registry, suspects: ReadonlySet<
     });
   }
   return orphans;
-}
-
-/** In canonical spelling. */
-function nameOf(address: string): string {
-  return formatAddress(addressToBigint(address), familyOf(address) ?? 4);
 }

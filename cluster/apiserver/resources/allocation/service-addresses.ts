@@ -2,7 +2,13 @@
 // Which addresses Services may have and which are taken: the ranges of the command line, and those of every ServiceCIDR
 // that is Ready and not being deleted. Ranges may overlap; an address is taken in all of them at once.
 import type { ServiceCIDR } from '../../../machinery/api-types.ts';
-import { addressToBigint, containsAddress, formatAddress, parsePrefix } from '../../../network/addresses.ts';
+import {
+  addressToBigint,
+  canonicalAddress,
+  containsAddress,
+  formatAddress,
+  parsePrefix,
+} from '../../../network/addresses.ts';
 import type { Prefix } from '../../../network/addresses.ts';
 import { familyNameOf } from '../core/service-fields.ts';
 import type { IpFamilyName } from '../core/service-fields.ts';
@@ -41,7 +47,7 @@ export class ServiceAddresses {
 
   /** False when it is taken already, by a Service or by an IPAddress of something else. */
   take(address: string, registry: Registry): boolean {
-    if (this.#taken.has(canonical(address)) || isHeld(registry, address)) return false;
+    if (this.#taken.has(canonicalAddress(address)) || isHeld(registry, address)) return false;
     this.mark(address);
     return true;
   }
@@ -64,12 +70,12 @@ export class ServiceAddresses {
 
   /** Taken, whatever range it is of. */
   mark(address: string): void {
-    this.#taken.add(canonical(address));
+    this.#taken.add(canonicalAddress(address));
     for (const range of this.#ranges.values()) if (range.contains(address)) range.take(address);
   }
 
   release(address: string): void {
-    this.#taken.delete(canonical(address));
+    this.#taken.delete(canonicalAddress(address));
     for (const range of this.#ranges.values()) if (range.contains(address)) range.release(address);
   }
 
@@ -86,10 +92,6 @@ export class ServiceAddresses {
 function isReady({ metadata, status }: ServiceCIDR): boolean {
   const ready = status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True');
   return metadata.deletionTimestamp === undefined && ready === true;
-}
-
-function canonical(address: string): string {
-  return formatAddress(addressToBigint(address), address.includes(':') ? 6 : 4);
 }
 
 /**
