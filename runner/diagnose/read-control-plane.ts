@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Reads what tells about the control plane: Leases, answer times, readiness, CSI drivers, and events of pods that do not start. */
-import { V1MicroTime } from '@kubernetes/client-node';
 import type { KubeClients } from '../../suites/kube-clients.ts';
-import { leaseName } from '../execute/run-lease.ts';
+import { renewLease } from '../execute/run-lease.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
 import { stillToWatchMs, type ControlPlaneInput, type LeaseSeen } from './control-plane.ts';
 import type { EventWords, PodEvent } from './workloads.ts';
@@ -97,14 +96,10 @@ export async function measureAnswers(
   namespace: string | undefined,
 ): Promise<Pick<ControlPlaneInput, 'readMs' | 'writeMs'>> {
   const read = (): Promise<{ status: number }> => kube.request({ path: '/api/v1/namespaces/default' });
-  const write = (): Promise<{ status: number }> =>
-    kube.request({
-      method: 'PATCH',
-      path: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${leaseName}`,
-      headers: { 'Content-Type': 'application/merge-patch+json' },
-      body: { spec: { renewTime: new V1MicroTime() } },
-    });
-  const [readMs, writeMs] = await Promise.all([measure(read), namespace === undefined ? [] : measure(write)]);
+  const [readMs, writeMs] = await Promise.all([
+    measure(read),
+    namespace === undefined ? [] : measure(() => renewLease(kube, namespace)),
+  ]);
   return { readMs, writeMs };
 }
 

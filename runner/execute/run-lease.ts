@@ -12,6 +12,21 @@ export interface RunLease {
   stop(): Promise<void>;
 }
 
+/** Resolves to the answer of the API server, whatever it is. */
+export function renewLease(
+  kube: KubeClients,
+  namespace: string,
+  signal?: AbortSignal,
+): ReturnType<KubeClients['request']> {
+  return kube.request({
+    method: 'PATCH',
+    path: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${leaseName}`,
+    headers: { 'Content-Type': 'application/merge-patch+json' },
+    body: { spec: { renewTime: new V1MicroTime() } },
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
 /** Renewed four times within its duration. */
 export async function holdLease(
   kube: KubeClients,
@@ -28,31 +43,23 @@ export async function holdLease(
   const ended = new AbortController();
   const renew = async (): Promise<void> => {
     try {
-      await kube.request({
-        method: 'PATCH',
-        path: `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${leaseName}`,
-        headers: { 'Content-Type': 'application/merge-patch+json' },
-        body: { spec: { renewTime: new V1MicroTime() } },
-      });
+      await renewLease(kube, namespace, ended.signal);
     } catch {
       // A renewal that fails is made good by the next one; the Lease lasts for four.
     }
   };
-  let last = Promise.resolve();
   const renewal = (async () => {
     for (;;) {
       await pause((durationS * 1000) / 4, ended.signal);
       if (ended.signal.aborted) return;
       // Not waited for: one that gets no answer must not keep the next one from being sent.
-      last = renew();
+      void renew();
     }
   })();
   return {
     async stop() {
       ended.abort();
       await renewal;
-      // It is let to its end: a request that is cut off in the middle may make Node's HTTP/2 client send without end.
-      await last;
     },
   };
 }
