@@ -46,12 +46,17 @@ export function controlPlaneDiagnoses(input: ControlPlaneInput): Diagnosis[] {
   ];
 }
 
+/** Managed clusters may hide it. */
+function leaderLease(leases: readonly LeaseSeen[], name: string): LeaseSeen | undefined {
+  return leases.find((one) => one.namespace === 'kube-system' && one.name === name);
+}
+
 function leaderDiagnoses({ leases, now: readAt, later }: ControlPlaneInput): Diagnosis[] {
   return leaders.flatMap((name): Diagnosis[] => {
-    const lease = leases.find((one) => one.namespace === 'kube-system' && one.name === name);
-    // Managed clusters may hide the Lease; its absence says nothing.
+    const lease = leaderLease(leases, name);
+    // Its absence says nothing.
     if (lease === undefined) return [];
-    const again = later?.leases.find((one) => one.namespace === 'kube-system' && one.name === name);
+    const again = leaderLease(later?.leases ?? [], name);
     if (again !== undefined && again.renewedAt !== lease.renewedAt) return [];
     const age = (later?.now ?? readAt) - lease.renewedAt;
     if (age < (again === undefined ? lease.durationSeconds * 1000 * patience : leaderPatienceMs)) return [];
@@ -75,8 +80,8 @@ export function stillToWatchMs(
   { leases, now }: { readonly leases: readonly LeaseSeen[]; readonly now: number },
 ): number {
   const waits = leaders.flatMap((name) => {
-    const before = first.find((one) => one.namespace === 'kube-system' && one.name === name);
-    const after = leases.find((one) => one.namespace === 'kube-system' && one.name === name);
+    const before = leaderLease(first, name);
+    const after = leaderLease(leases, name);
     if (before === undefined || before.renewedAt !== after?.renewedAt) return [];
     return [leaderPatienceMs - (now - after.renewedAt)];
   });

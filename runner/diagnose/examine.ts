@@ -104,7 +104,7 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
   const failed = results.filter(hasFailed);
   log(`${failed.length} of ${results.length} probes failed`);
   // A busy machine may be slow for a moment: what is slow twice is slow.
-  const again = isSlow({ ...answers }) ? await measureAnswers(kube, access?.namespace) : answers;
+  const again = isSlow(answers) ? await measureAnswers(kube, access?.namespace) : answers;
   const fromControlPlane = controlPlaneDiagnoses({
     ...controlPlane,
     ...again,
