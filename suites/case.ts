@@ -94,6 +94,11 @@ export interface CaseMetadata {
   readonly serial?: boolean;
   /** Named things of which only one case may use each at a time, such as `default-storage-class`. Cheaper than `serial`. */
   readonly locks?: readonly string[];
+  /**
+   * Named things that take longer to make than to use, made when first needed and then handed from case to case, such as `policy-world`. Where
+   * few of a run's cases share one, they take turns, so that it is not made once for each.
+   */
+  readonly shares?: readonly string[];
   /** Time for the body, namespaces and waiting included; clean-up is not counted. Default 120 000. */
   readonly timeoutMs?: number;
 }

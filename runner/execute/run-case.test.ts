@@ -241,6 +241,19 @@ describe('runPlan', () => {
     ]);
   });
 
+  it('lets few cases take turns with what they share, and makes more of it for many', async () => {
+    const sharing = (count: number): Case[] =>
+      Array.from({ length: count }, (_, index) => named(`api.n${index}`, { shares: ['world'] }));
+    const atOnce = async (cases: readonly Case[]): Promise<number> =>
+      Math.max(
+        ...(await plan(cases, 4)).flatMap((line) => (line.startsWith('+api.n') ? [Number(line.split(':')[1])] : [])),
+      );
+    expect(await atOnce(sharing(8))).to.equal(1);
+    expect(await atOnce(sharing(9))).to.equal(2);
+    expect(await atOnce(sharing(80))).to.equal(4);
+    expect(await plan([...sharing(2), named('api.x')], 2)).to.include('+api.x:2');
+  });
+
   it('gives every case a result, also after an interrupt', async () => {
     await plan(
       [named('api.stop'), named('api.b'), named('api.c', { needs: ['ipv6'] }), named('api.d', { serial: true })],

@@ -6,6 +6,7 @@ import { tablePorts, type CaseAction } from './generator/policy-case.ts';
 import { tableCells, type Column } from './live/cells.ts';
 import { expectTable } from './live/compare.ts';
 import { openTable, perform } from './live/live-table.ts';
+import { worldShares } from './live/world.ts';
 
 const { first } = tablePorts;
 
@@ -69,6 +70,7 @@ export const destinationCases: readonly Case[] = destinations.map(({ column, tit
         ...(column === 'host' ? (['node-probe'] as const) : []),
         ...(column === 'headless' ? (['cluster-dns'] as const) : []),
       ],
+      shares: worldShares,
       tags: ['destination'],
       timeoutMs: 240_000,
     },

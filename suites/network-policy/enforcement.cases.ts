@@ -12,6 +12,7 @@ import { allow, everyPod, policy, put } from './generator/parts.ts';
 import { tablePorts, type CaseAction } from './generator/policy-case.ts';
 import { compareTable, expectTable } from './live/compare.ts';
 import { openTable, perform, type LiveTable } from './live/live-table.ts';
+import { worldShares } from './live/world.ts';
 import { closing, opening, percentile, whileSending, type Change, type Flow } from './live/streams.ts';
 
 const { first } = tablePorts;
@@ -163,6 +164,7 @@ export const established = defineCase(
     requirements,
     modes: ['network', 'policy'],
     needs: ['two-nodes', 'network-policy'],
+    shares: worldShares,
     tags: ['enforcement'],
     timeoutMs: 120_000,
   },

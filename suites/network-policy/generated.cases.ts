@@ -21,6 +21,7 @@ import { randomCase } from './generator/random.ts';
 import { policiesAsYaml, shrinkPolicies, type PolicySet } from './generator/shrink.ts';
 import { compareTable, expectTable } from './live/compare.ts';
 import { openTable, perform, replacePolicies, type LiveTable } from './live/live-table.ts';
+import { worldShares } from './live/world.ts';
 
 /** For making a failing set small; what is not tried by then stays. */
 const shrinkMs = 90_000;
@@ -52,6 +53,7 @@ function liveCase(policyCase: PolicyCase): Case {
         'network-policy',
         ...(tags.includes('cluster') ? (['cluster-network-policy'] satisfies Need[]) : []),
       ],
+      shares: worldShares,
       tags,
       timeoutMs: tags.includes('random') ? 240_000 : 120_000,
     },

@@ -6,6 +6,7 @@ import { put } from './generator/parts.ts';
 import type { CasePolicy } from './generator/policy-case.ts';
 import { expectTable } from './live/compare.ts';
 import { openTable, perform } from './live/live-table.ts';
+import { worldShares } from './live/world.ts';
 
 interface Shape {
   readonly id: string;
@@ -219,6 +220,7 @@ export const policies: readonly Case[] = shapes.map((shape) =>
         'Nine pods in three namespaces on two nodes probe each other over TCP and UDP on two ports each. Every cell MUST be open or closed as the NetworkPolicy API says; same-node and cross-node cells are reported apart.',
       requirements: ['000 §15', '003 NetworkPolicy'],
       modes: [...(shape.modes ?? (['network'] as const)), 'policy'],
+      shares: worldShares,
       needs: shape.id === 'no-policy' ? ['two-nodes'] : ['two-nodes', 'network-policy'],
     },
     async (t) => {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Worlds: nine probe pods in three namespaces on two nodes, with their Services, kept for all policy cases of a run. Each case has one to
- * itself; there are as many as cases run at the same time, so that one case's policies settle while another's are probed. NetworkPolicies
- * of one world select nothing in another, because they are namespaced; ClusterNetworkPolicies are scoped by the label `plumbline.io/world`.
+ * itself; there are as many as cases run at the same time, so that one case's policies settle while another's are probed, but no more than
+ * so many cases are worth. NetworkPolicies of one world select nothing in another, because they are namespaced; ClusterNetworkPolicies are
+ * scoped by the label `plumbline.io/world`.
  */
 import type { KubernetesObject, V1Service } from '@kubernetes/client-node';
 import type { ProbePod } from '../../../probes/agent/prober.ts';
@@ -22,6 +23,8 @@ export const servedPorts = (['tcp', 'udp'] as const).flatMap((protocol) =>
   Object.values(tablePorts).map((port) => ({ protocol, port })),
 );
 
+/** For the metadata of every case that opens a world. */
+export const worldShares = ['policy-world'] as const;
 export const worldLabel = 'plumbline.io/world';
 const podLabel = 'plumbline.io/table-pod';
 /** Headless Service of every namespace, under which each pod has a name. */
