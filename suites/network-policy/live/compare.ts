@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Compares every cell of a live table with the oracle, and waits no longer than needed: first the cells that the change must turn are asked
- * until they have turned, then all cells once, then those that must be closed, and those that turned, once more.
+ * until they have turned, then all cells once, then those that must be closed and have been silent only once.
  *
  * A closed cell costs a time-out. It may be short, because the cells that must be open are asked in the same window: the slowest of their
  * answers says how long an answer takes here and now, and silence counts as silence only after twice that time. And a request that arrives at its server
@@ -27,9 +27,10 @@ const windowsLeast = 8;
 /** So much longer may everything take where answers are slow. */
 const slowFactor = 3;
 const pauseMs = 20;
-const concurrency = 48;
-/** Where the machine is busy: what waits for its turn in the agent does not look slow then. */
-const concurrencySlow = 8;
+/** Of the cells of one source that must be open; more at once would wait for each other, and look slow. */
+const openAtOnce = 8;
+/** How much of the slowest answer's time still counts in the next window. */
+const memory = 0.6;
 
 export interface Comparison {
   readonly selection: Omit<CellSelection, 'families'>;
@@ -102,6 +103,7 @@ export async function compareTable(table: LiveTable, comparison: Comparison): Pr
   };
 
   const turning = cells.filter(({ key, allowed }) => (before.get(key) ?? true) !== allowed);
+  const silentOnce = cells.filter((cell) => !cell.allowed && !turning.includes(cell));
   let turnedMs: number | undefined;
   if (turning.length > 0) {
     await askUntilRight(turning);
@@ -113,7 +115,8 @@ export async function compareTable(table: LiveTable, comparison: Comparison): Pr
   let wrong = wrongAtFirst;
   for (;;) {
     if (wrong.length === 0) {
-      const again = await windows.ask(cells.filter((cell) => !cell.allowed || turning.includes(cell)));
+      if (silentOnce.length === 0) break;
+      const again = await windows.ask(silentOnce);
       wrong = wrongOf(again);
       if (wrong.length === 0) break;
       const renewed = new Map(again.map((one) => [one.cell.key, one]));
@@ -166,36 +169,43 @@ class Windows {
     this.#t.signal.throwIfAborted();
     this.count++;
     const silenceMs = silenceFor(slowestMs);
-    const options = { concurrency: this.slow ? concurrencySlow : concurrency };
-    const results = await probeMatrix(timed(cells, silenceMs), options);
-    const answers = results.flatMap(({ result }) => (result.outcome === 'allowed' ? [result.latencyMs] : []));
+    const [open, closed] = [cells.filter(({ allowed }) => allowed), cells.filter(({ allowed }) => !allowed)];
+    const [answered, silent] = await Promise.all([
+      probeMatrix(timed(open, answerMs), { concurrency: openAtOnce }),
+      askClosed(closed, silenceMs),
+    ]);
+    const answers = answered.flatMap(({ result }) => (result.outcome === 'allowed' ? [result.latencyMs] : []));
     // A pod that does not even reach itself in time has no time.
-    const starved = results.some(({ cell, result }) => isControl(cell) && result.outcome === 'dropped');
+    const starved = answered.some(({ cell, result }) => isControl(cell) && result.outcome === 'dropped');
     typicalMs = starved ? answerMs : answers.length === 0 ? typicalMs : percentile(answers, 0.9);
     const slowest = Math.max(0, ...answers.filter((latency) => latency < answerMs / 3));
     // Falls slowly, rises at once.
-    slowestMs = Math.max(slowest, slowestMs * 0.9);
-    if (silenceMs >= Math.min(2 * slowest, silenceMostMs)) return results;
+    slowestMs = Math.max(slowest, slowestMs * memory);
+    if (silenceMs >= Math.min(2 * slowest, silenceMostMs)) return [...answered, ...silent];
     // The machine was slower in this window than expected: what was silent gets more time.
-    const silent = results.filter(({ cell, requestArrived }) => !cell.allowed && !requestArrived);
-    const again = await probeMatrix(
-      timed(
-        silent.map(({ cell }) => cell),
-        silenceFor(slowest),
-      ),
-      options,
+    const [arrived, again] = [
+      silent.filter(({ requestArrived }) => requestArrived),
+      silent.filter(({ requestArrived }) => !requestArrived),
+    ];
+    const later = await askClosed(
+      again.map(({ cell }) => cell),
+      silenceFor(slowest),
     );
-    const renewed = new Map(again.map((one) => [one.cell.key, one]));
-    return results.map((one) => renewed.get(one.cell.key) ?? one);
+    return [...answered, ...arrived, ...later];
   }
+}
+
+/** All at once: silence costs nothing but its time. */
+function askClosed(cells: readonly PlannedCell[], silenceMs: number): Promise<Result[]> {
+  return probeMatrix(timed(cells, silenceMs), { concurrency: Math.max(1, cells.length) });
 }
 
 function silenceFor(answer: number): number {
   return Math.min(silenceMostMs, Math.max(silenceLeastMs, Math.round(3 * answer)));
 }
 
-function timed(cells: readonly PlannedCell[], silenceMs: number): TableCell[] {
-  return cells.map((cell) => ({ ...cell, timeoutMs: cell.allowed ? answerMs : silenceMs }));
+function timed(cells: readonly PlannedCell[], timeoutMs: number): TableCell[] {
+  return cells.map((cell) => ({ ...cell, timeoutMs }));
 }
 
 function wrongOf(results: readonly Result[]): Result[] {
