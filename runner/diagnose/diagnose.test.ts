@@ -122,6 +122,29 @@ describe('diagnose: objects', () => {
     ]);
   });
 
+  it('tells a container that was just started again after a bad end, and none that has run well since', () => {
+    const ended = { exitCode: 1, startedAt: new Date(now - 4_000), finishedAt: new Date(now - 3_000) };
+    const restarted = (agoMs: number, exitCode: number) =>
+      pod('web-0', 'n1', '10.0.1.2', {
+        containerStatuses: [
+          {
+            name: 'c',
+            image: 'i',
+            imageID: '',
+            ready: true,
+            restartCount: 1,
+            state: { running: { startedAt: new Date(now - agoMs) } },
+            lastState: { terminated: { ...ended, exitCode } },
+          },
+        ],
+      });
+    const told = (agoMs: number, exitCode: number): string[] =>
+      workloads(shop({ pods: [restarted(agoMs, exitCode), pod('web-1', 'n2', '10.0.2.2')] }));
+    expect(told(2_000, 1)).to.deep.equal(['application crash-loop Pod shop/web-0']);
+    expect(told(2_000, 0)).to.deep.equal([]);
+    expect(told(20_000, 1)).to.deep.equal([]);
+  });
+
   it('tells a policy that names a port which no pod has', () => {
     const policy = {
       metadata: { namespace: 'shop', name: 'p' },

@@ -26,7 +26,7 @@ import { sendProbes } from './send-probes.ts';
 import { sharedStates } from './shared-states.ts';
 import { verdictDiagnosis } from './verdict-diagnosis.ts';
 import { readyNodes, visitNodes, type Site } from './visit-nodes.ts';
-import { workloadDiagnoses } from './workloads.ts';
+import { crashDiagnoses, workloadDiagnoses } from './workloads.ts';
 
 export interface Examination {
   readonly findings: readonly Diagnosis[];
@@ -116,6 +116,7 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
   const known = [
     ...fromControlPlane,
     ...fromApi,
+    ...crashDiagnoses({ objects: later, now: now + performance.now() - readAt }),
     ...late,
     ...fromNodes,
     ...links.found,

@@ -24,10 +24,19 @@ export interface WorkloadInput {
 
 /** Younger pods are still starting. */
 const settledMs = 12_000;
-const weights = { pod: 55, service: 60, dns: 65, node: 70, nobody: 79 } as const;
+/** What was started again after a bad end, and has run for longer, is taken to be well. */
+const provenMs = 10_000;
+/** Before a listener that is missing: a program that ends has none. */
+const weights = { pod: 55, service: 60, crash: 63, dns: 65, node: 70, nobody: 79 } as const;
 
 export function workloadDiagnoses(input: WorkloadInput): Diagnosis[] {
-  return [...podDiagnoses(input), ...serviceDiagnoses(input), ...sliceDiagnoses(input), ...policyDiagnoses(input)];
+  return [
+    ...podDiagnoses(input),
+    ...crashDiagnoses(input),
+    ...serviceDiagnoses(input),
+    ...sliceDiagnoses(input),
+    ...policyDiagnoses(input),
+  ];
 }
 
 function podDiagnoses({ objects, events, now }: WorkloadInput): Diagnosis[] {
@@ -37,30 +46,17 @@ function podDiagnoses({ objects, events, now }: WorkloadInput): Diagnosis[] {
     const age = now - Date.parse(String(metadata?.creationTimestamp));
     const name = `${metadata?.namespace}/${metadata?.name}`;
     const node = spec?.nodeName;
-    const told = [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
-    const waiting = told
-      .map(({ state }) => state?.waiting)
-      .find((one) => one?.reason !== undefined && one.reason !== 'PodInitializing');
+    const told = containersOf(pod);
+    const waiting = waitingOf(told);
+    if (isCrashing(pod, now)) return [];
     const about = (reason: string, summary: string, more: Partial<Diagnosis> = {}): Diagnosis => ({
+      ...aboutPod(objects, pod),
       reason,
-      component: 'application',
-      objects: [`Pod ${name}`, ...ownersOf(pod), ...servicesOf(objects, pod)],
       summary,
-      evidence: told.map(describeContainer),
-      next: `kubectl describe pod -n ${metadata?.namespace} ${metadata?.name}; kubectl logs -n ${metadata?.namespace} ${metadata?.name} --previous`,
-      weight: weights.pod,
       ...more,
     });
     if (waiting !== undefined && /ImagePull|ErrImage|InvalidImageName/.test(waiting.reason ?? ''))
       return [about('image', `Pod ${name} does not start: ${waiting.message ?? waiting.reason}`)];
-    if (
-      waiting?.reason === 'CrashLoopBackOff' ||
-      told.some(
-        ({ state, restartCount }) =>
-          state?.terminated !== undefined && restartCount > 0 && state.terminated.exitCode !== 0,
-      )
-    )
-      return [about('crash-loop', `A container of pod ${name} ends again and again: ${exitOf(told)}.`)];
     if (age < settledMs) return [];
     if (status?.phase === 'Pending' && node === undefined) {
       const why = (status.conditions ?? []).find(({ type }) => type === 'PodScheduled')?.message;
@@ -95,6 +91,53 @@ function podDiagnoses({ objects, events, now }: WorkloadInput): Diagnosis[] {
       ];
     return [];
   });
+}
+
+/** Pods whose containers end badly. A first run that ends within the diagnosis shows only in a reading of its end. */
+export function crashDiagnoses({ objects, now }: Omit<WorkloadInput, 'events'>): Diagnosis[] {
+  return objects.pods
+    .filter((pod) => pod.metadata?.deletionTimestamp === undefined && isCrashing(pod, now))
+    .map((pod) => ({
+      ...aboutPod(objects, pod),
+      reason: 'crash-loop',
+      summary: `A container of pod ${partyOfPod(pod).name} ends again and again: ${exitOf(containersOf(pod))}.`,
+      weight: weights.crash,
+    }));
+}
+
+function isCrashing(pod: V1Pod, now: number): boolean {
+  const told = containersOf(pod);
+  return (
+    waitingOf(told)?.reason === 'CrashLoopBackOff' ||
+    told.some(({ state, lastState, restartCount }) => {
+      if (state?.terminated !== undefined)
+        return state.terminated.exitCode !== 0 && (restartCount > 0 || pod.spec?.restartPolicy === 'Always');
+      const since = Date.parse(String(state?.running?.startedAt));
+      return now - since < provenMs && (lastState?.terminated?.exitCode ?? 0) !== 0;
+    })
+  );
+}
+
+function containersOf({ status }: V1Pod): V1ContainerStatus[] {
+  return [...(status?.initContainerStatuses ?? []), ...(status?.containerStatuses ?? [])];
+}
+
+function waitingOf(told: readonly V1ContainerStatus[]) {
+  return told
+    .map(({ state }) => state?.waiting)
+    .find((one) => one?.reason !== undefined && one.reason !== 'PodInitializing');
+}
+
+/** All of a diagnosis that does not depend on what is wrong with the pod. */
+function aboutPod(objects: NetworkObjects, pod: V1Pod): Omit<Diagnosis, 'reason' | 'summary'> {
+  const { metadata } = pod;
+  return {
+    component: 'application',
+    objects: [`Pod ${partyOfPod(pod).name}`, ...ownersOf(pod), ...servicesOf(objects, pod)],
+    evidence: containersOf(pod).map(describeContainer),
+    next: `kubectl describe pod -n ${metadata?.namespace} ${metadata?.name}; kubectl logs -n ${metadata?.namespace} ${metadata?.name} --previous`,
+    weight: weights.pod,
+  };
 }
 
 /** What a kubelet's complaint about a pod is about. */
