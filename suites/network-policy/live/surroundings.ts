@@ -72,14 +72,15 @@ async function openHosts(t: CaseContext): Promise<ReadonlyMap<string, NodeProbe>
       const probe = await t.probes.node(node);
       const status = t.cluster.nodes.find(({ metadata }) => metadata?.name === node)?.status;
       const addresses = (status?.addresses ?? []).filter(({ type }) => type === 'InternalIP');
-      await probe.listen(
-        addresses.flatMap(({ address }) =>
-          Object.values(hostPorts).flatMap((port) => [
-            { protocol: 'tcp' as const, port, address },
-            { protocol: 'udp' as const, port, address },
-          ]),
-        ),
+      const ports = addresses.flatMap(({ address }) =>
+        Object.values(hostPorts).flatMap((port) => [
+          { protocol: 'tcp' as const, port, address },
+          { protocol: 'udp' as const, port, address },
+        ]),
       );
+      // The probe may have opened them for an earlier try that broke elsewhere.
+      await probe.unlisten(ports);
+      await probe.listen(ports);
       return [node, probe] as const;
     }),
   );

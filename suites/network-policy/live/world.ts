@@ -90,7 +90,10 @@ export async function acquireWorld(t: CaseContext): Promise<World> {
   };
   const isNew = !pool.furniture.has(key);
   try {
-    pool.surroundings ??= openSurroundings(t);
+    pool.surroundings ??= openSurroundings(t).catch((error: unknown) => {
+      delete pool.surroundings;
+      throw error;
+    });
     const [pods, surroundings] = await Promise.all([startPods(t, key), pool.surroundings]);
     const found = new Map(pods.map((pod) => [`${pod.labels['ns']}/${pod.name}`, pod]));
     const namespaces = new Map(namespaceKeys.map((ns) => [ns, found.get(`${ns}/a`)?.namespace ?? '']));
@@ -107,7 +110,6 @@ export async function acquireWorld(t: CaseContext): Promise<World> {
       release,
     };
   } catch (error) {
-    delete pool.surroundings;
     release(false);
     t.signal.throwIfAborted();
     // Where pods and Services cannot be had, nothing is said about policies.
