@@ -9,6 +9,7 @@ export interface ProbeOutcome {
   readonly outcome: string;
   readonly error?: string;
   readonly status?: number;
+  /** Of a name that was asked for several times: the second slowest. */
   readonly latencyMs: number;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sends the planned probes from the networks of pods and nodes, each source by one agent; what failed is sent once more. */
+import { setTimeout } from 'node:timers/promises';
 import type { DnsResult } from '../../probes/agent/protocol.ts';
 import { namespaceOf } from '../../probes/capture/capture-points.ts';
 import type { NodeSession } from '../../probes/node-session/node-session.ts';
@@ -18,6 +19,9 @@ const attemptMs = 800;
 /** Long enough for a second SYN, which goes out after a second. */
 const confirmMs = 1_800;
 const concurrency = 24;
+/** How often what answers a name is asked: one answer may be late on a busy machine, and of a slow server some come in time. */
+const dnsRounds = 5;
+const betweenRoundsMs = 250;
 
 interface Probing {
   readonly objects: NetworkObjects;
@@ -125,20 +129,39 @@ async function askAll(
       ? []
       : [{ probe: probe.host === '' ? { ...probe, to: `its nameserver ${server}`, host: server } : probe, server }];
   });
-  const { results } = await agent.request('dns', {
-    questions: asked.map(({ server, probe: { zone } }) => ({
-      server,
-      name: zone === undefined ? name : `plumb-diagnose.${zone}.`,
-      type: 'A',
-      timeoutMs,
-    })),
-  });
-  return asked.flatMap(({ probe }, index): ProbeOutcome[] => {
-    const result: DnsResult | undefined = results[index];
+  const ask = async (questions: typeof asked): Promise<readonly DnsResult[]> =>
+    (
+      await agent.request('dns', {
+        questions: questions.map(({ server, probe: { zone } }) => ({
+          server,
+          name: zone === undefined ? name : `plumb-diagnose.${zone}.`,
+          type: 'A',
+          timeoutMs,
+        })),
+      })
+    ).results;
+  const results = await ask(asked);
+  const latencies = new Map(asked.map((one, index) => [one, [results[index]?.latencyMs ?? 0]]));
+  const answered = asked.filter(
+    ({ probe }, index) => probe.zone === undefined && results[index]?.outcome === 'answered',
+  );
+  for (let round = 1; round < dnsRounds && answered.length > 0; round++) {
+    await setTimeout(betweenRoundsMs);
+    for (const [index, { latencyMs }] of (await ask(answered)).entries()) {
+      const one = answered[index];
+      if (one !== undefined) latencies.get(one)?.push(latencyMs);
+    }
+  }
+  return asked.flatMap((one, index): ProbeOutcome[] => {
+    const result = results[index];
     if (result === undefined || result.outcome === 'prober-broken') return [];
     const outcome = result.outcome === 'answered' ? (result.rcode ?? 'answered') : result.outcome;
-    return [
-      { probe, outcome, latencyMs: result.latencyMs, ...(result.error === undefined ? {} : { error: result.error }) },
-    ];
+    const latencyMs = secondSlowest(latencies.get(one) ?? []);
+    return [{ probe: one.probe, outcome, latencyMs, ...(result.error === undefined ? {} : { error: result.error }) }];
   });
+}
+
+function secondSlowest(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => b - a);
+  return sorted[1] ?? sorted[0] ?? 0;
 }
