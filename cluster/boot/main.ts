@@ -10,10 +10,12 @@ const { main } = await import('./commands.ts');
 const { UsageError } = await import('./flags.ts');
 const { StepError } = await import('./steps.ts');
 
-// Whoever reads our output may have read enough.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-});
+// Whoever reads our output may have read enough, or have ended.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
 try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {

@@ -5,6 +5,7 @@ import { enableCompileCache } from 'node:module';
 import { Command, CommanderError } from 'commander';
 import type { CommandContext } from './command-context.ts';
 import { usageError } from './exit-code.ts';
+import { Problem } from '../problem.ts';
 import { printProblem } from './print-problem.ts';
 
 /** Adds verbs. Only what the command line asks for is loaded: the Kubernetes client alone takes half a second. */
@@ -36,6 +37,17 @@ let exitCode: number = usageError;
 const finish = (code: number): void => {
   exitCode = code;
 };
+
+/**
+ * Output that nobody reads any more, or that has no room, ends no command in the middle: what it started in a cluster is still cleaned up, and
+ * its files are still written. Without a listener each failed write would be told as an uncaught error, by another write.
+ */
+let unwritten: NodeJS.ErrnoException | undefined;
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') unwritten ??= error;
+  });
+}
 
 const program = new Command('plumb')
   .description('Certify Kubernetes clusters and find out why their networks fail.')
@@ -70,6 +82,12 @@ try {
 // A reader of a pipe may be slower than we are: what is not written by then would be lost.
 for (const stream of [process.stdout, process.stderr]) {
   await new Promise((resolve) => stream.write('', resolve));
+}
+if (unwritten !== undefined) {
+  printProblem(
+    new Problem(`the output could not be written: ${unwritten.message}`, 'Give it a place with room and repeat.'),
+  );
+  if (exitCode === 0) finish(usageError);
 }
 // Pooled connections would keep the process alive; everything that matters has been waited for.
 process.exit(exitCode);

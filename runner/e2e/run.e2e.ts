@@ -129,6 +129,19 @@ describe('plumb run', function () {
     expect(await leftBehind()).to.deep.equal([]);
   });
 
+  it('goes on to its end when nobody reads its output any more', async () => {
+    const run = startPlumb(arguments_('unread', '--mode', 'quick'));
+    await run.seen(/API server/);
+    run.child.stdout?.destroy();
+    run.child.stderr?.destroy();
+    const { code } = await run.ended;
+    expect(code).to.equal(0);
+    const { files, cases } = resultsOf('unread');
+    expect([...cases.values()].map((one) => one.status)).to.deep.equal(['passed', 'passed']);
+    expect(files).to.include('junit_01.xml');
+    expect(await leftBehind()).to.deep.equal([]);
+  });
+
   it('ends at once on Ctrl-C twice and says how to clean up, which works', async () => {
     const run = startPlumb(arguments_('twice', '--focus', 'waits', '--verbose'));
     await run.seen(/waiting now/);
