@@ -39,7 +39,7 @@ import type {
 import { NeighbourTalk, sightingOf } from './packet-sighting.ts';
 import { waysOf } from './path.ts';
 import { parseConntrack, parseRouteGet } from './route-text.ts';
-import { watchDrops, watchRules } from './watchers.ts';
+import { watchConnections, watchDrops, watchRules } from './watchers.ts';
 
 /** What the API says about an address and port: who serves it. */
 export interface Described {
@@ -179,7 +179,7 @@ interface Watching {
 
 type Watched = Pick<
   Observations,
-  'attempts' | 'sightings' | 'neighbours' | 'rules' | 'drops' | 'lookups' | 'facts' | 'conntrack'
+  'attempts' | 'sightings' | 'neighbours' | 'rules' | 'drops' | 'lookups' | 'facts' | 'conntrack' | 'conntrackEvents'
 >;
 
 async function watchAttempts(input: TraceInput, watching: Watching): Promise<Watched> {
@@ -193,6 +193,7 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
     lookups: [],
     facts: [],
     conntrack: [],
+    conntrackEvents: [],
   };
   if (question.address === undefined) return nothing;
   if (send === undefined) {
@@ -223,10 +224,12 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
   const servers = question.servers.flatMap(({ addresses, port }) => addresses.map((address) => ({ address, port })));
   const watchers = await Promise.all(
     [...sessions].map(async ([name, session]) => {
-      const clock = capture.clocks.get(name) ?? { aheadMs: 0, uncertaintyMs: 0 };
+      const correctionMs = correctionOf(capture.clocks.get(name) ?? { aheadMs: 0, uncertaintyMs: 0 });
+      const flow = { protocol: transport, clientPort: question.clientPort } as const;
       return Promise.all([
-        watchRules(session, { protocol: transport, clientPort: question.clientPort, servers }),
-        watchDrops(session, correctionOf(clock)),
+        watchRules(session, { ...flow, servers }),
+        watchDrops(session, correctionMs),
+        watchConnections(session, flow, correctionMs),
       ]);
     }),
   );
@@ -238,7 +241,10 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
   await settled(capture.received);
   const conntrack = await trackedConnections(question, sessions);
   const stopped = await Promise.all(
-    watchers.map(async ([rules, drops]) => [await rules.stop(), await drops.stop()] as const),
+    watchers.map(
+      async ([rules, drops, connections]) =>
+        [await rules.stop(), await drops.stop(), await connections.stop()] as const,
+    ),
   );
   const summary = await capture.stop();
   gaps.push(...summary.troubles, ...stopped.flat().flatMap(({ gap }) => (gap === undefined ? [] : [gap])));
@@ -248,6 +254,7 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
     sightings: ofFlow(question, sightings),
     neighbours: talk.questions,
     conntrack,
+    conntrackEvents: stopped.flatMap(([, , { found }]) => found),
   };
   const rules = stopped.flatMap(([{ found }]) => found);
   if (attempts.every(({ outcome }) => outcome === 'allowed')) return { ...observed, rules };

@@ -176,6 +176,13 @@ export interface ConntrackEntry {
   readonly unreplied: boolean;
 }
 
+/** What a node's connection tracking said of the flow while the probes were under way. */
+export interface ConntrackEvent extends ConntrackEntry {
+  readonly event: 'NEW' | 'UPDATE' | 'DESTROY';
+  /** Since 1970, by this machine's clock. */
+  readonly seconds: number;
+}
+
 export interface DnsStep {
   readonly name: string;
   readonly type: string;
@@ -220,6 +227,8 @@ export interface Observations {
   readonly lookups: readonly RouteLookup[];
   readonly facts: readonly NetworkFacts[];
   readonly conntrack: readonly ConntrackEntry[];
+  /** In order of time, for each node. */
+  readonly conntrackEvents: readonly ConntrackEvent[];
   readonly policies: readonly PolicyOpinion[];
   /** How the API server reaches the servers, asked only where nothing could be sent from the source. */
   readonly reach: readonly { readonly server: string; readonly reached: boolean; readonly words: string }[];

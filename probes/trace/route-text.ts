@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Answers of `ip -j route get` and `conntrack -L` as data. Pure. */
-import type { ConntrackEntry, FlowTuple, RouteLookup } from './observations.ts';
+/** Answers of `ip -j route get` and `conntrack` as data. Pure. */
+import type { ConntrackEntry, ConntrackEvent, FlowTuple, RouteLookup } from './observations.ts';
 
 /** How the kernel words routes that refuse. */
 const meanings: Readonly<Record<string, string>> = {
@@ -40,18 +40,29 @@ export function parseRouteGet(
 
 /** Lines of `conntrack -L`: two tuples each, the second of the answers. */
 export function parseConntrack(text: string, node: string): ConntrackEntry[] {
-  return text.split('\n').flatMap((line): ConntrackEntry[] => {
-    const tuples = [...line.matchAll(/src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/g)].map(
-      ([, source = '', destination = '', sourcePort, destinationPort]): FlowTuple => ({
-        source,
-        sourcePort: Number(sourcePort),
-        destination,
-        destinationPort: Number(destinationPort),
-      }),
-    );
-    const [original, reply] = tuples;
-    if (original === undefined || reply === undefined) return [];
-    const state = /^\S+\s+\d+\s+\d+\s+([A-Z_]+)\s/.exec(line.replace(/^ipv[46]\s+\d+\s+/, ''))?.[1] ?? '';
-    return [{ node, original, reply, state, unreplied: line.includes('[UNREPLIED]') }];
+  return text.split('\n').flatMap((line) => entryOf(line, node) ?? []);
+}
+
+/** Lines of `conntrack -E -o timestamp`, whose clock is `correctionMs` behind this machine's. */
+export function parseConntrackEvents(text: string, node: string, correctionMs: number): ConntrackEvent[] {
+  return text.split('\n').flatMap((line): ConntrackEvent[] => {
+    const [, seconds, event, rest = ''] = /^\[(\d+\.\d+)\]\s+\[(NEW|UPDATE|DESTROY)\]\s+(.*)$/.exec(line) ?? [];
+    const entry = entryOf(rest, node);
+    if (entry === undefined || seconds === undefined) return [];
+    return [{ ...entry, event: event as ConntrackEvent['event'], seconds: Number(seconds) + correctionMs / 1000 }];
   });
+}
+
+function entryOf(line: string, node: string): ConntrackEntry | undefined {
+  const [original, reply] = [...line.matchAll(/src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/g)].map(
+    ([, source = '', destination = '', sourcePort, destinationPort]): FlowTuple => ({
+      source,
+      sourcePort: Number(sourcePort),
+      destination,
+      destinationPort: Number(destinationPort),
+    }),
+  );
+  if (original === undefined || reply === undefined) return undefined;
+  const state = /^\S+\s+\d+\s+(?:\d+\s+)?([A-Z_]+)\s/.exec(line.replace(/^ipv[46]\s+\d+\s+/, ''))?.[1] ?? '';
+  return { node, original, reply, state, unreplied: line.includes('[UNREPLIED]') };
 }

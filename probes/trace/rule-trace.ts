@@ -49,8 +49,11 @@ export function markingCommands({ name, protocol, clientPort, servers }: MarkInp
   ].join('\n');
 }
 
-/** Steps of our own table are left out. Lines that are not understood are passed over. */
-export function parseRuleTrace(text: string, node: string, ownTable: string): RuleStep[] {
+/**
+ * Steps of our own table are left out, and those of packets that others have marked: the monitor shows them all, those of traces that go on at the
+ * same time too. Lines that are not understood are passed over.
+ */
+export function parseRuleTrace(text: string, node: string, mark: MarkInput): RuleStep[] {
   const steps: RuleStep[] = [];
   const packets = new Map<string, NonNullable<RuleStep['packet']>>();
   for (const line of text.split('\n')) {
@@ -62,12 +65,25 @@ export function parseRuleTrace(text: string, node: string, ownTable: string): Ru
       if (packet !== undefined) packets.set(trace, packet);
       continue;
     }
-    if (tableName === ownTable) continue;
+    const packet = packets.get(trace);
+    if (tableName === mark.name || (packet !== undefined && !isWanted(packet, mark))) continue;
     const step = parseStep(rest);
     if (step === undefined) continue;
-    steps.push({ node, trace, table: `${family} ${tableName}`, chain, ...step, packet: packets.get(trace) });
+    steps.push({ node, trace, table: `${family} ${tableName}`, chain, ...step, packet });
   }
   return steps;
+}
+
+/** What the table marks, by the same words. */
+function isWanted(packet: FlowTuple, { clientPort, servers }: MarkInput): boolean {
+  return (
+    [packet.sourcePort, packet.destinationPort].some((port) => port === clientPort || port === clientPort + 1) ||
+    servers.some(
+      ({ address, port }) =>
+        (packet.destination === address && packet.destinationPort === port) ||
+        (packet.source === address && packet.sourcePort === port),
+    )
+  );
 }
 
 function parseStep(rest: string): Pick<RuleStep, 'rule' | 'verdict'> | undefined {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A verdict as text: the way there and back hop by hop, where it ended, why, and what to do next. Pure. */
-import type { DnsStep, Observations } from './observations.ts';
-import type { Hop, TraceVerdict } from './verdict.ts';
+import type { ConntrackEntry, DnsStep, FlowTuple, Observations } from './observations.ts';
+import type { TraceVerdict } from './verdict.ts';
 
 export interface LinesOptions {
   readonly names: ReadonlyMap<string, string>;
@@ -20,6 +20,7 @@ export function traceLines(observations: Observations, verdict: TraceVerdict, op
   const lines = [paint.bold(`${question.from.name} -> ${to}  ${question.protocol}`)];
   if (dns.length > 0) lines.push('', 'name', ...dns.map((step) => `  ${dnsLine(step)}`));
   lines.push(...wayLines('there', verdict, { ...options, paint }), ...wayLines('back', verdict, { ...options, paint }));
+  lines.push(...trackedLines(observations, options.names));
   const word = {
     delivered: paint.green('DELIVERED'),
     'not-delivered': paint.red('NOT DELIVERED'),
@@ -79,12 +80,39 @@ function wayLines(
   return lines;
 }
 
-function tuple({ source, sourcePort, destination, destinationPort }: Hop, names: ReadonlyMap<string, string>): string {
-  const end = (address: string, port: number): string => {
-    const shown = address.includes(':') && port >= 0 ? `[${address}]` : address;
-    return `${shown}${port < 0 ? '' : `:${port}`}${names.has(address) ? ` (${names.get(address)})` : ''}`;
-  };
-  return `${end(source, sourcePort)} > ${end(destination, destinationPort)}`;
+/** Each tracked connection once, with the states that it went through. */
+function trackedLines({ conntrack, conntrackEvents }: Observations, names: ReadonlyMap<string, string>): string[] {
+  const seen: readonly (ConntrackEntry & { readonly event?: string })[] = [...conntrackEvents, ...conntrack];
+  const flows = Map.groupBy(seen, ({ node, original, reply }) =>
+    [node, ...[original, reply].map((one) => tuple(one, names))].join(' '),
+  );
+  if (flows.size === 0) return [];
+  const lines = [...flows.values()].flatMap((entries): string[] => {
+    const [first] = entries;
+    if (first === undefined) return [];
+    const states = entries
+      .map(({ state, event }) => (event === 'DESTROY' ? 'removed' : state))
+      .filter((state) => state !== '');
+    const answered = entries.some(({ unreplied }) => !unreplied);
+    const through = states.filter((state, index) => state !== states[index - 1]).join(', ');
+    const { reply } = first;
+    return [
+      `  ${first.node}  ${tuple(first.original, names)}, answers ${answered ? 'came' : 'expected and not seen'} from ${end(reply.source, reply.sourcePort, names)}${through === '' ? '' : `  ${through}`}`,
+    ];
+  });
+  return ['', 'tracked connections', ...lines];
+}
+
+function tuple(
+  { source, sourcePort, destination, destinationPort }: FlowTuple,
+  names: ReadonlyMap<string, string>,
+): string {
+  return `${end(source, sourcePort, names)} > ${end(destination, destinationPort, names)}`;
+}
+
+function end(address: string, port: number, names: ReadonlyMap<string, string>): string {
+  const shown = address.includes(':') && port >= 0 ? `[${address}]` : address;
+  return `${shown}${port < 0 ? '' : `:${port}`}${names.has(address) ? ` (${names.get(address)})` : ''}`;
 }
 
 const longest = 160;

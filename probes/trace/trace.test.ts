@@ -8,7 +8,7 @@ import { judge } from './judge.ts';
 import { dropsAfter, parseDrops } from './kernel-drops.ts';
 import type { Observations, RuleStep, Sighting } from './observations.ts';
 import { waysOf } from './path.ts';
-import { parseConntrack, parseRouteGet } from './route-text.ts';
+import { parseConntrack, parseConntrackEvents, parseRouteGet } from './route-text.ts';
 import { markingCommands, parseRuleTrace } from './rule-trace.ts';
 import { traceLines } from './trace-lines.ts';
 
@@ -293,11 +293,18 @@ trace id abcb4b2f inet foo nat rule tcp dport 80 dnat ip to 127.0.0.1:99 comment
 trace id abcb4b2f inet foo output policy accept
 trace id abcb4b2f ip filter FORWARD policy drop
 nonsense`;
-    const steps = parseRuleTrace(text, 'n', 'own');
+    const mark = { name: 'own', protocol: 'tcp', clientPort: 55_768, servers: [] } as const;
+    const steps = parseRuleTrace(text, 'n', mark);
     expect(steps.map(({ rule: words, verdict }) => `${words} -> ${verdict}`)).to.deep.equal([
       'tcp dport 80 dnat ip to 127.0.0.1:99 comment "svc (a)" -> accept',
       'undefined -> drop',
     ]);
+    expect(
+      parseRuleTrace(text, 'n', { ...mark, clientPort: 4_000 }),
+      'of a packet that another trace marked',
+    ).to.deep.equal([]);
+    const server = { ...mark, clientPort: 4_000, servers: [{ address: '127.0.0.2', port: 80 }] };
+    expect(parseRuleTrace(text, 'n', server), 'behind a translation of the source').to.have.length(2);
     expect(steps[0]?.packet).to.deep.equal({
       source: '127.0.0.1',
       sourcePort: 55_768,
@@ -350,6 +357,26 @@ nonsense`;
     const line =
       'tcp      6 118 SYN_SENT src=10.0.0.1 dst=10.96.0.1 sport=4000 dport=80 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=8080 dport=4000 mark=0 use=1';
     expect(parseConntrack(line, 'n')[0]).to.deep.include({ state: 'SYN_SENT', unreplied: true });
+    const tuples =
+      'src=127.0.0.1 dst=127.0.0.1 sport=4444 dport=8080 src=127.0.0.1 dst=127.0.0.1 sport=8080 dport=4444';
+    const events = [
+      `[1795307032.111868]\t    [NEW] tcp      6 120 SYN_SENT ${tuples.replace('8080 ', '8080 [UNREPLIED] ')}`,
+      `[1795307032.111975]\t[DESTROY] tcp      6 120 CLOSE ${tuples}`,
+      `[1795307033.000000]\t[DESTROY] udp      17 ${tuples}`,
+      'conntrack v1.4.7 (conntrack-tools): 3 flow events have been shown.',
+    ].join('\n');
+    expect(
+      parseConntrackEvents(events, 'n', 500).map(({ event, state, unreplied, seconds }) => [
+        event,
+        state,
+        unreplied,
+        seconds,
+      ]),
+    ).to.deep.equal([
+      ['NEW', 'SYN_SENT', true, 1_795_307_032.611_868],
+      ['DESTROY', 'CLOSE', false, 1_795_307_032.611_975],
+      ['DESTROY', '', false, 1_795_307_033.5],
+    ]);
   });
 
   it('asks for names as resolvers do', () => {

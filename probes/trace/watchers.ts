@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What watches a node's kernel while the probes are under way: traced rules and drop reasons. Each is there or says why it is not. */
+/** What watches a node's kernel while the probes are under way: traced rules, tracked connections, drop reasons. Each is there or says why it is not. */
 import { randomBytes } from 'node:crypto';
 import type { NodeSession, StartedProcess } from '../node-session/node-session.ts';
 import { dropScript, instanceName, parseDrops } from './kernel-drops.ts';
-import type { KernelDrop, RuleStep } from './observations.ts';
+import type { ConntrackEvent, KernelDrop, RuleStep } from './observations.ts';
+import { parseConntrackEvents } from './route-text.ts';
 import { markingCommands, parseRuleTrace, type MarkInput } from './rule-trace.ts';
 
 const textMost = 8 * 1024 * 1024;
 const readyMs = 5_000;
+const pollMs = 20;
 
 export interface Watched<T> {
   readonly found: readonly T[];
@@ -50,13 +52,65 @@ export async function watchRules(session: NodeSession, mark: Omit<MarkInput, 'na
     stop: async () => {
       await Promise.allSettled([marker?.stop(), monitor?.stop()]);
       await Promise.all([marker?.ended, monitor?.ended]);
-      const found = parseRuleTrace(text, session.node, name);
+      const found = parseRuleTrace(text, session.node, { ...mark, name });
       // What its line editor says of a terminal that is none.
       const words = complaint.replaceAll(/^.*(?:termcap|dumb terminal).*$/gm, '').trim();
       const gap = words === '' ? undefined : `rules on ${session.node} were not traced: ${words}`;
       return { found, gap };
     },
   };
+}
+
+/** Resolves once the kernel has the tool as a listener. Never rejects. */
+export async function watchConnections(
+  session: NodeSession,
+  { protocol, clientPort }: Pick<MarkInput, 'protocol' | 'clientPort'>,
+  correctionMs: number,
+): Promise<Watcher<ConntrackEvent>> {
+  let text = '';
+  let complaint = '';
+  let process: StartedProcess | undefined;
+  let listens = false;
+  try {
+    const before = await eventListeners(session);
+    process = await session.start(
+      { argv: ['conntrack', '-E', '-o', 'timestamp', '-p', protocol, '--orig-port-src', String(clientPort)] },
+      {
+        stdout: (chunk) => (text = text.length < textMost ? text + chunk.toString() : text),
+        stderr: (chunk) => (complaint = (complaint + chunk.toString()).slice(-500)),
+      },
+    );
+    let runs = true;
+    void process.ended.then(() => (runs = false));
+    const deadline = performance.now() + readyMs;
+    while (!listens && runs && performance.now() < deadline) {
+      listens = (await eventListeners(session)) > before;
+      if (!listens) await pause(pollMs);
+    }
+  } catch (error) {
+    complaint = error instanceof Error ? error.message : String(error);
+  }
+  return {
+    stop: async () => {
+      await process?.stop().catch(() => undefined);
+      await process?.ended;
+      const gap = listens
+        ? undefined
+        : `tracked connections on ${session.node} were not followed: ${complaint.trim() || 'the kernel has no events of them'}`;
+      return { found: parseConntrackEvents(text, session.node, correctionMs), gap };
+    },
+  };
+}
+
+const netlinkNetfilter = '12';
+
+/** Sockets of the node that get any events of netfilter; their groups are the fourth column. */
+async function eventListeners(session: NodeSession): Promise<number> {
+  const [sockets = ''] = await session.read(['/proc/net/netlink']);
+  return sockets.split('\n').filter((line) => {
+    const [, family, , groups] = line.trim().split(/\s+/);
+    return family === netlinkNetfilter && Number.parseInt(groups ?? '0', 16) !== 0;
+  }).length;
 }
 
 /** Resolves once events come. Never rejects. */
