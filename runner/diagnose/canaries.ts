@@ -29,6 +29,8 @@ const lifeSeconds = 180;
 const startMs = 30_000;
 const closeMs = 15_000;
 const connectSeconds = 1;
+/** Its value is the canary's name. */
+const canaryLabel = 'plumbline.io/canary';
 
 /** Never rejects: what could not be made or asked is absent. */
 export async function releaseCanaries(options: CanaryOptions): Promise<CanarySeen[]> {
@@ -61,7 +63,7 @@ async function start(name: string, node: string, { kube, access }: CanaryOptions
     name,
     namespace,
     image,
-    labels: runLabels(runId),
+    labels: { ...runLabels(runId), [canaryLabel]: name },
     listen: [],
     container: { command: ['/bin/busybox', 'httpd', '-f', '-p', String(port), '-h', '/tmp'] },
     spec: {
@@ -84,7 +86,7 @@ async function start(name: string, node: string, { kube, access }: CanaryOptions
 
 type Closing = Pick<CanarySeen, 'closedMs' | 'openMs' | 'unreached'>;
 
-/** Asks each from another node, makes a policy that lets nobody in, and goes on asking until nobody is answered, or most have long been silent. */
+/** Asks each from another node, makes a policy that lets nobody in where somebody was, and goes on asking until nobody is answered, or most have long been silent. */
 async function closeAll(pods: ReadonlyMap<string, V1Pod>, options: CanaryOptions): Promise<Map<string, Closing>> {
   const sites = await options.sites;
   const sources = [...sites.keys()];
@@ -101,7 +103,8 @@ async function closeAll(pods: ReadonlyMap<string, V1Pod>, options: CanaryOptions
   const asked = new Map(open.filter(({ isOpen }) => isOpen).map(({ door }) => [door.node, door]));
   for (const { door, isOpen } of open)
     if (!isOpen) found.set(door.node, { unreached: { pod: door.pod, from: door.source, port } });
-  if (asked.size === 0 || !(await forbid(options))) return found;
+  const names = [...asked.values()].map(({ pod }) => pod.metadata?.name ?? '');
+  if (asked.size === 0 || !(await forbid(names, options))) return found;
   const since = performance.now();
   const watch = async (node: string): Promise<void> => {
     const door = asked.get(node);
@@ -125,7 +128,8 @@ async function connects({ session, address }: { session: NodeSession; address: s
   }
 }
 
-async function forbid({ kube, access }: CanaryOptions): Promise<boolean> {
+/** Those that were not reached stay open: why not is still to be traced. */
+async function forbid(names: readonly string[], { kube, access }: CanaryOptions): Promise<boolean> {
   const { namespace, runId } = access;
   const response = await kube.request({
     method: 'POST',
@@ -134,7 +138,10 @@ async function forbid({ kube, access }: CanaryOptions): Promise<boolean> {
       apiVersion: 'networking.k8s.io/v1',
       kind: 'NetworkPolicy',
       metadata: { name: 'closed', labels: runLabels(runId) },
-      spec: { podSelector: {}, policyTypes: ['Ingress'] },
+      spec: {
+        podSelector: { matchExpressions: [{ key: canaryLabel, operator: 'In', values: names }] },
+        policyTypes: ['Ingress'],
+      },
     },
   });
   return response.status === 201;
