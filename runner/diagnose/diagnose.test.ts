@@ -380,6 +380,10 @@ describe('diagnose: probes', () => {
       weight: 84,
     };
     expect(worthTracing(failed, [broken])).to.deep.equal([]);
+    const { node: _node, ...everywhere } = broken;
+    const loss = [{ ...everywhere, reason: 'loss', weight: 81 }];
+    expect(worthTracing([outcome('large')], loss), 'of a large request more is lost').to.deep.equal([]);
+    expect(worthTracing([outcome('large')], [])).to.have.length(1);
   });
 
   it('reads pings, and tells loss at one node and packets that are too large', () => {

@@ -129,28 +129,29 @@ async function askAll(
       ? []
       : [{ probe: probe.host === '' ? { ...probe, to: `its nameserver ${server}`, host: server } : probe, server }];
   });
-  const ask = async (questions: typeof asked): Promise<readonly DnsResult[]> =>
+  const ask = async (questions: typeof asked, waitMs: number): Promise<readonly DnsResult[]> =>
     (
       await agent.request('dns', {
         questions: questions.map(({ server, probe: { zone } }) => ({
           server,
           name: zone === undefined ? name : `plumb-diagnose.${zone}.`,
           type: 'A',
-          timeoutMs,
+          timeoutMs: waitMs,
         })),
       })
     ).results;
-  const results = await ask(asked);
+  const results = await ask(asked, timeoutMs);
   const latencies = new Map(asked.map((one, index) => [one, [results[index]?.latencyMs ?? 0]]));
-  const answered = asked.filter(
-    ({ probe }, index) => probe.zone === undefined && results[index]?.outcome === 'answered',
-  );
-  for (let round = 1; round < dnsRounds && answered.length > 0; round++) {
+  let asking = asked.filter(({ probe }, index) => probe.zone === undefined && results[index]?.outcome === 'answered');
+  for (let round = 1; round < dnsRounds && asking.length > 0; round++) {
     await setTimeout(betweenRoundsMs);
-    for (const [index, { latencyMs }] of (await ask(answered)).entries()) {
-      const one = answered[index];
-      if (one !== undefined) latencies.get(one)?.push(latencyMs);
+    // What is lost is not slow: only answers count, however late.
+    const again = await ask(asking, confirmMs);
+    for (const [index, one] of asking.entries()) {
+      const { outcome, latencyMs } = again[index] ?? {};
+      if (outcome === 'answered' && latencyMs !== undefined) latencies.get(one)?.push(latencyMs);
     }
+    asking = asking.filter((_one, index) => again[index]?.outcome === 'answered');
   }
   return asked.flatMap((one, index): ProbeOutcome[] => {
     const result = results[index];
