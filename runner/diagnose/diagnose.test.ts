@@ -526,6 +526,12 @@ describe('diagnose: ranks and words', () => {
     });
     const found = ranked([one(10, { node: 'n' }), one(90, { node: 'n' }), one(50, { component: 'd' })]);
     expect(found.map(({ summary }) => summary)).to.deep.equal(['s90', 's50']);
+    const crash = one(63, { reason: 'crash-loop', component: 'application', objects: ['Pod a/b', 'Service a/web'] });
+    const behind = (service: string) =>
+      one(82, { component: 'kube-proxy', node: 'n', objects: [`Service ${service}`] });
+    const summaries = (diagnoses: readonly Diagnosis[]): string[] => ranked(diagnoses).map(({ summary }) => summary);
+    expect(summaries([crash, behind('a/web')]), 'endpoints that come and go').to.deep.equal(['s63']);
+    expect(summaries([crash, behind('a/db')])).to.deep.equal(['s82', 's63']);
   });
 
   it('takes endpoints that nobody has for the cause of packets lost on the way to them', () => {

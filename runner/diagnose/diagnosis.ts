@@ -34,17 +34,29 @@ export function ranked(found: readonly Diagnosis[]): Diagnosis[] {
   return kept;
 }
 
-/** What a foreign rule drops looks as if the service proxy had not written its rules; the proof then names that rule. */
+/**
+ * What a foreign rule drops looks as if the service proxy had not written its rules; the proof then names that rule. And where the pods of a
+ * Service end again and again, its endpoints come and go faster than anybody can compare.
+ */
 function withoutEffects(found: readonly Diagnosis[]): Diagnosis[] {
   const rules = found
     .filter(({ reason }) => reason === 'foreign-firewall')
     .flatMap(({ evidence }) => evidence.map((fact) => /table (\S+ \S+), chain (\S+?):/.exec(fact)))
     .filter((match) => match !== null)
     .map(([, table = '', chain = '']) => `${table} ${chain} `);
-  return found.filter(
-    ({ component, evidence }) =>
-      component !== 'kube-proxy' || !evidence.some((fact) => rules.some((rule) => fact.includes(rule))),
+  const restless = new Set(
+    found.filter(({ reason }) => reason === 'crash-loop').flatMap(({ objects }) => objects.filter(isService)),
   );
+  return found.filter(({ component, objects, evidence }) => {
+    if (component !== 'kube-proxy') return true;
+    const services = objects.filter(isService);
+    if (services.length > 0 && services.every((service) => restless.has(service))) return false;
+    return !evidence.some((fact) => rules.some((rule) => fact.includes(rule)));
+  });
+}
+
+function isService(object: string): boolean {
+  return object.startsWith('Service ');
 }
 
 function sameThing(one: Diagnosis, other: Diagnosis): boolean {

@@ -140,24 +140,22 @@ async function askAll(
         })),
       })
     ).results;
-  const results = await ask(asked, timeoutMs);
-  const latencies = new Map(asked.map((one, index) => [one, [results[index]?.latencyMs ?? 0]]));
-  let asking = asked.filter(({ probe }, index) => probe.zone === undefined && results[index]?.outcome === 'answered');
+  const first = await ask(asked, timeoutMs);
+  const seen = new Map(asked.map((one, index) => [one, first.slice(index, index + 1)]));
+  const asking = asked.filter(({ probe }, index) => probe.zone === undefined && first[index]?.outcome === 'answered');
   for (let round = 1; round < dnsRounds && asking.length > 0; round++) {
     await setTimeout(betweenRoundsMs);
-    // What is lost is not slow: only answers count, however late.
     const again = await ask(asking, confirmMs);
-    for (const [index, one] of asking.entries()) {
-      const { outcome, latencyMs } = again[index] ?? {};
-      if (outcome === 'answered' && latencyMs !== undefined) latencies.get(one)?.push(latencyMs);
-    }
-    asking = asking.filter((_one, index) => again[index]?.outcome === 'answered');
+    for (const [index, one] of asking.entries()) seen.get(one)?.push(...again.slice(index, index + 1));
+    // What is lost now and then, as where one of several servers is not reached, matters more than what is slow.
+    if (again.some(({ outcome }) => outcome !== 'answered')) break;
   }
-  return asked.flatMap((one, index): ProbeOutcome[] => {
-    const result = results[index];
+  return asked.flatMap((one): ProbeOutcome[] => {
+    const own = seen.get(one) ?? [];
+    const result = own.find(({ outcome }) => outcome !== 'answered') ?? own[0];
     if (result === undefined || result.outcome === 'prober-broken') return [];
     const outcome = result.outcome === 'answered' ? (result.rcode ?? 'answered') : result.outcome;
-    const latencyMs = secondSlowest(latencies.get(one) ?? []);
+    const latencyMs = secondSlowest(own.flatMap((answer) => (answer.outcome === 'answered' ? [answer.latencyMs] : [])));
     return [{ probe: one.probe, outcome, latencyMs, ...(result.error === undefined ? {} : { error: result.error }) }];
   });
 }
