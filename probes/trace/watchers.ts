@@ -84,7 +84,7 @@ export async function watchConnections(
     void process.ended.then(() => (runs = false));
     const deadline = performance.now() + readyMs;
     while (!listens && runs && performance.now() < deadline) {
-      listens = (await eventListeners(session)) > before;
+      listens = !(await eventListeners(session)).isSubsetOf(before);
       if (!listens) await pause(pollMs);
     }
   } catch (error) {
@@ -104,13 +104,15 @@ export async function watchConnections(
 
 const netlinkNetfilter = '12';
 
-/** Sockets of the node that get any events of netfilter; their groups are the fourth column. */
-async function eventListeners(session: NodeSession): Promise<number> {
+/** Sockets of the node that get any events of netfilter, by inode; their groups are the fourth column. Those of other traces come and go. */
+async function eventListeners(session: NodeSession): Promise<Set<string>> {
   const [sockets = ''] = await session.read(['/proc/net/netlink']);
-  return sockets.split('\n').filter((line) => {
-    const [, family, , groups] = line.trim().split(/\s+/);
-    return family === netlinkNetfilter && Number.parseInt(groups ?? '0', 16) !== 0;
-  }).length;
+  const rows = sockets.split('\n').map((line) => line.trim().split(/\s+/));
+  return new Set(
+    rows.flatMap(([, family, , groups = '0', ...rest]) =>
+      family === netlinkNetfilter && Number.parseInt(groups, 16) !== 0 ? [rest.at(-1) ?? ''] : [],
+    ),
+  );
 }
 
 /** Resolves once events come. Never rejects. */
