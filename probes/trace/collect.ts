@@ -241,10 +241,7 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
   await settled(capture.received);
   const conntrack = await trackedConnections(question, sessions);
   const stopped = await Promise.all(
-    watchers.map(
-      async ([rules, drops, connections]) =>
-        [await rules.stop(), await drops.stop(), await connections.stop()] as const,
-    ),
+    watchers.map(([rules, drops, connections]) => Promise.all([rules.stop(), drops.stop(), connections.stop()])),
   );
   const summary = await capture.stop();
   gaps.push(...summary.troubles, ...stopped.flat().flatMap(({ gap }) => (gap === undefined ? [] : [gap])));
