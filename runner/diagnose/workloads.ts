@@ -42,7 +42,7 @@ export function workloadDiagnoses(input: WorkloadInput): Diagnosis[] {
 function podDiagnoses({ objects, events, now }: WorkloadInput): Diagnosis[] {
   return objects.pods.flatMap((pod): Diagnosis[] => {
     const { metadata, status, spec } = pod;
-    if (metadata?.deletionTimestamp !== undefined || status?.phase === 'Succeeded') return [];
+    if (hasDone(pod)) return [];
     const age = now - Date.parse(String(metadata?.creationTimestamp));
     const name = `${metadata?.namespace}/${metadata?.name}`;
     const node = spec?.nodeName;
@@ -96,13 +96,18 @@ function podDiagnoses({ objects, events, now }: WorkloadInput): Diagnosis[] {
 /** Pods whose containers end badly. A first run that ends within the diagnosis shows only in a reading of its end. */
 export function crashDiagnoses({ objects, now }: Omit<WorkloadInput, 'events'>): Diagnosis[] {
   return objects.pods
-    .filter((pod) => pod.metadata?.deletionTimestamp === undefined && isCrashing(pod, now))
+    .filter((pod) => !hasDone(pod) && isCrashing(pod, now))
     .map((pod) => ({
       ...aboutPod(objects, pod),
       reason: 'crash-loop',
       summary: `A container of pod ${partyOfPod(pod).name} ends again and again: ${exitOf(containersOf(pod))}.`,
       weight: weights.crash,
     }));
+}
+
+/** How its containers ended says nothing any more. */
+function hasDone({ metadata, status }: V1Pod): boolean {
+  return metadata?.deletionTimestamp !== undefined || status?.phase === 'Succeeded';
 }
 
 function isCrashing(pod: V1Pod, now: number): boolean {
