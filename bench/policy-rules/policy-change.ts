@@ -26,7 +26,7 @@ async function measure(bench: Bench, policyCount: number, rounds: number): Promi
   bench.onCleanup(() => kernel.close());
   let commands = 0;
   const live = new LiveTable((text) => {
-    commands = text.split('\n').length - 1;
+    commands += text.split('\n').length - 1;
     return kernel.apply(text);
   });
   const compiler = new PolicyCompiler();
@@ -47,6 +47,7 @@ async function measure(bench: Bench, policyCount: number, rounds: number): Promi
     bench.record(figure, ours, [value]);
   };
   const sync = async (what: string): Promise<void> => {
+    commands = 0;
     const start = performance.now();
     const table = compiler.compile(state());
     const compiled = performance.now();

@@ -52,7 +52,7 @@ export async function soak(
       if (refused !== undefined) return `a difference was refused: ${refused}`;
       if (kind === 'difference') totals.differences += 1;
       if (kind === 'whole') totals.wholes += 1;
-      // What was emptied goes with the next transaction.
+      // What nothing leads to goes with the next transaction.
       while (live.untidy) await live.apply(table);
       const listed = await kernels.grown.list(table);
       const wrong = differenceToValue(table, listed);

@@ -14,6 +14,8 @@ export type PeerRequest =
   /** Opens a TCP connection that stays, or takes a UDP port for all that follows; then `send` uses it. */
   | { readonly do: 'open'; readonly protocol: 'tcp' | 'udp'; readonly host: string; readonly port: number }
   | { readonly do: 'send' }
+  /** Sends a UDP datagram from one new port after the other for so long; the reply's text is their number. */
+  | { readonly do: 'scatter'; readonly host: string; readonly port: number; readonly ms: number }
   | { readonly do: 'routes'; readonly routes: readonly Route[] };
 
 export interface PeerReply {
@@ -57,12 +59,28 @@ async function perform(request: PeerRequest): Promise<string> {
       return ask();
     case 'send':
       return ask();
+    case 'scatter':
+      return String(await scatter(request));
     case 'routes': {
       const errors: string[] = [];
       const changes = await reconcileRoutes(request.routes, (error) => errors.push(error.message));
       return [...changes.map(({ verb, route }) => `${verb} ${route.destination}`), ...errors].join(', ');
     }
   }
+}
+
+async function scatter({ host, port, ms }: Extract<PeerRequest, { do: 'scatter' }>): Promise<number> {
+  const end = performance.now() + ms;
+  let sent = 0;
+  const sendOne = async (): Promise<void> => {
+    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+    socket.on('error', () => undefined);
+    await new Promise<void>((resolve) => socket.send('?', port, host, () => resolve()));
+    socket.close();
+    sent += 1;
+  };
+  while (performance.now() < end) await Promise.all(Array.from({ length: 16 }, sendOne));
+  return sent;
 }
 
 function keepTcp(host: string, port: number): NonNullable<typeof kept> {

@@ -103,8 +103,8 @@ async function peerOf(child: ChildProcess, name: string, address: string): Promi
     },
     run: (command) => sh(`nsenter -t ${pid} -n sh -c "${command}"`),
     apply: (table) => {
-      const { commands, cleanup } = planTransaction(applied.get(table.name), table);
-      for (const input of [commands, cleanup]) {
+      const { preparation, commands, cleanup } = planTransaction(applied.get(table.name), table);
+      for (const input of [preparation, commands, cleanup]) {
         if (input !== '') execFileSync('nsenter', ['-t', String(pid), '-n', 'nft', '-f', '-'], { input });
       }
       applied.set(table.name, table);

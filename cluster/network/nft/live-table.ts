@@ -26,7 +26,7 @@ export class LiveTable {
     this.#run = run;
   }
 
-  /** Emptied chains still wait to be deleted: apply the same table once more when idle. */
+  /** Chains that nothing leads to still wait to be deleted: apply the same table once more when idle. */
   get untidy(): boolean {
     return this.#pendingCleanup !== '';
   }
@@ -41,11 +41,15 @@ export class LiveTable {
       await this.#replace(table);
       return { kind: 'whole' };
     }
-    const { commands, cleanup } = planTransaction(before, table, former);
-    if (commands === '' && this.#pendingCleanup === '') return { kind: 'none' };
+    const { preparation, commands, cleanup } = planTransaction(before, table, former);
+    // Where nothing leads elsewhere than before there is nothing to wait for.
+    const steps = commands === '' ? [preparation + cleanup] : preparation === '' ? [commands] : [preparation, commands];
+    const [first = '', ...others] = steps;
+    const transactions = [this.#pendingCleanup + first, ...others];
+    if (transactions.every((commands) => commands === '')) return { kind: 'none' };
     try {
-      await this.#run(this.#pendingCleanup + commands);
-      this.#pendingCleanup = cleanup;
+      for (const transaction of transactions) await this.#run(transaction);
+      this.#pendingCleanup = commands === '' ? '' : cleanup;
       this.#current = table;
       return { kind: 'difference' };
     } catch (error) {

@@ -21,24 +21,32 @@ describe('nft transactions', () => {
 
   it('says nothing when nothing changed', () => {
     const same = planTransaction(table({ a: drops('1') }), table({ a: drops('1') }));
-    expect(same).to.deep.equal({ commands: '', cleanup: '' });
+    expect(same).to.deep.equal({ preparation: '', commands: '', cleanup: '' });
   });
 
-  it('names only what changed, and deletes emptied chains afterwards', () => {
+  it('names only what changed, and removes chains once nothing leads to them', () => {
     const before = table(
       { a: drops('1'), b: drops('2'), c: drops('3') },
       { m: map({ '10.0.0.1': 'goto a', '10.0.0.2': 'goto b' }) },
     );
     const after = table({ a: drops('1'), c: drops('4') }, { m: map({ '10.0.0.1': 'goto a', '10.0.0.3': 'goto a' }) });
-    const { commands, cleanup } = planTransaction(before, after);
+    const { preparation, commands, cleanup } = planTransaction(before, after);
+    expect(preparation).to.equal('');
     expect(commands.trim().split('\n')).to.deep.equal([
       'delete element inet t m { 10.0.0.2 }',
       'flush chain inet t c',
       'add rule inet t c tcp dport 4 drop',
       'add element inet t m { 10.0.0.3 : goto a }',
-      'flush chain inet t b',
     ]);
-    expect(cleanup).to.equal('delete chain inet t b\n');
+    expect(cleanup).to.equal('flush chain inet t b\ndelete chain inet t b\n');
+  });
+
+  it('writes chains before anything leads to them', () => {
+    const before = table({ a: drops('1') }, { m: map({ '10.0.0.1': 'goto a' }) });
+    const after = table({ a: drops('1'), b: drops('2') }, { m: map({ '10.0.0.1': 'goto b' }) });
+    const { preparation, commands } = planTransaction(before, after);
+    expect(preparation).to.equal('add chain inet t b\nadd rule inet t b tcp dport 2 drop\n');
+    expect(commands).to.equal('delete element inet t m { 10.0.0.1 }\nadd element inet t m { 10.0.0.1 : goto b }\n');
   });
 
   it('replaces the table as a whole when the present one is unknown', () => {

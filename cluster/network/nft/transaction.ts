@@ -5,12 +5,19 @@
 import { renderComment, renderRule } from './ruleset.ts';
 import type { Chain, ElementSet, Family, Table } from './ruleset.ts';
 
+/**
+ * Three atomic `nft -f`, each empty when there is nothing to do. They are apart because a transaction is not atomic for a
+ * packet that is under way when it is committed: the packet stays with the rules that it began with, but finds the new
+ * elements of named sets and maps (observed on Linux 6.18). Thus nothing may lead to a chain that is new in the same
+ * transaction, which in the old rules is empty.
+ */
 export interface Transaction {
-  /** Commands for one atomic `nft -f`; empty when nothing changed. */
+  /** New sets and new chains with their rules, to which nothing leads yet. */
+  readonly preparation: string;
   readonly commands: string;
   /**
-   * Removal of chains, counters and sets that nothing uses after `commands`; a second transaction, because older kernels
-   * still count the use of a chain by elements deleted in the same one.
+   * Removal of chains, counters and sets that nothing uses after `commands`; also because older kernels still count the
+   * use of a chain by elements deleted in the same transaction.
    */
   readonly cleanup: string;
 }
@@ -34,23 +41,26 @@ export function planTransaction(before: Table | undefined, after: Table, former?
   const table = `${after.family} ${after.name}`;
   const lines: string[] = [];
   const cleanup: string[] = [];
+  const preparation = before === undefined ? lines : [];
   if (before === undefined) lines.push(`add table ${table}`, `delete table ${table}`, `add table ${table}`);
   const oldSets = before?.sets ?? new Map<string, ElementSet>();
   const oldChains = before?.chains ?? new Map<string, Chain>();
 
   for (const [name, comment] of after.counters ?? []) {
     const old = before?.counters?.get(name);
-    if (old === undefined) lines.push(`add counter ${table} ${name} { ${renderComment(comment)} ; }`);
+    if (old === undefined) preparation.push(`add counter ${table} ${name} { ${renderComment(comment)} ; }`);
   }
   for (const [name, set] of after.sets) {
     const old = oldSets.get(name);
     if (old === set) continue;
-    if (old === undefined) lines.push(`add ${kindOf(set)} ${table} ${name} ${renderSet(set, after.family)}`);
+    if (old === undefined) preparation.push(`add ${kindOf(set)} ${table} ${name} ${renderSet(set, after.family)}`);
     else if (renderSet(old, after.family) !== renderSet(set, after.family))
       throw new Error(`nft set ${table} ${name} cannot change its type in place: give the new definition another name`);
   }
   for (const [name, chain] of after.chains) {
-    if (!oldChains.has(name)) lines.push(`add chain ${table} ${name}${renderHook(chain)}`);
+    if (oldChains.has(name)) continue;
+    const start = chain.hook === undefined ? preparation : lines;
+    start.push(`add chain ${table} ${name}${renderHook(chain)}`);
   }
   const changes = new Map<string, ElementChanges>();
   for (const name of new Set([...oldSets.keys(), ...after.sets.keys()])) {
@@ -76,11 +86,13 @@ export function planTransaction(before: Table | undefined, after: Table, former?
         continue;
       lines.push(`flush chain ${table} ${name}`);
     }
-    for (const rule of rules) lines.push(`add rule ${table} ${name} ${rule}`);
+    const step = old === undefined && chain.hook === undefined ? preparation : lines;
+    for (const rule of rules) step.push(`add rule ${table} ${name} ${rule}`);
   }
   for (const [name, { added }] of changes) pushElements(lines, `add element ${table} ${name}`, added);
   const goneChains = [...oldChains.keys()].filter((name) => !after.chains.has(name));
-  for (const name of goneChains) lines.push(`flush chain ${table} ${name}`);
+  // First all of their rules, as they may lead to each other.
+  for (const name of goneChains) cleanup.push(`flush chain ${table} ${name}`);
   for (const name of goneChains) cleanup.push(`delete chain ${table} ${name}`);
   for (const name of before?.counters?.keys() ?? []) {
     if (after.counters?.has(name) !== true) cleanup.push(`delete counter ${table} ${name}`);
@@ -88,7 +100,11 @@ export function planTransaction(before: Table | undefined, after: Table, former?
   for (const [name, old] of oldSets) {
     if (!after.sets.has(name)) cleanup.push(`delete ${kindOf(old)} ${table} ${name}`);
   }
-  return { commands: joined(lines), cleanup: joined(cleanup) };
+  return {
+    preparation: before === undefined ? '' : joined(preparation),
+    commands: joined(lines),
+    cleanup: joined(cleanup),
+  };
 }
 
 interface ElementChanges {

@@ -27,9 +27,15 @@ export class NftablesRules implements RuleWriter {
   }
 
   async write(): Promise<WriteReport> {
-    const { table, former } = this.#store.take(this.#options);
+    const result = await this.#apply({ tidy: false });
+    if (result.kind === 'none' && this.#store.untidy) return this.#apply({ tidy: true });
+    return result;
+  }
+
+  async #apply(how: { readonly tidy: boolean }): Promise<WriteReport> {
+    const { table, former } = this.#store.take(this.#options, how);
     const result = await this.#live.apply(table, former);
-    return { ...result, untidy: this.#live.untidy };
+    return { ...result, untidy: this.#live.untidy || this.#store.untidy };
   }
 
   /** Clients that the kernel remembers for their affinity are lost with the table. */

@@ -134,6 +134,32 @@ describe('kube-proxy rules', () => {
     expect(partly.send({ from: pod, to: '10.96.0.5', port: 80 }).destination).to.equal('10.244.2.2');
   });
 
+  it('lead a packet to an endpoint that meets one map before a change and the next one after it', () => {
+    const all = ['10.244.2.2', '10.244.2.3', '10.244.2.4'].map((address) => endpoint(address));
+    const [before, after] = [all, all.slice(2)].map((endpoints) => cluster({ type: 'NodePort' }, endpoints));
+    const old = ['service-ips', 'service-nodeports'].flatMap((name) => {
+      const set = before?.table.sets.get(name);
+      return set === undefined ? [] : [[name, set] as const];
+    });
+    expect(old).to.have.length(2);
+    for (const choice of [0, 1, 2]) {
+      for (const to of [
+        { from: pod, to: '10.96.0.5', port: 80 },
+        { from: outside, to: nodeAddress, port: 30080 },
+      ]) {
+        const chains = before?.table.chains ?? new Map();
+        const table = {
+          family: 'ip',
+          name: 'kube-proxy',
+          chains,
+          sets: new Map([...(after?.table.sets ?? []), ...old]),
+        } as const;
+        const trace = before?.send(to, { tables: [table], choose: () => choice });
+        expect(trace, `choice ${choice} of ${to.to}`).to.include({ end: 'forwarded', destination: '10.244.2.4' });
+      }
+    }
+  });
+
   it('leave headless and ExternalName Services alone', () => {
     expect(servicePorts(service({ clusterIP: 'None' }), 4)).to.deep.equal([]);
     expect(servicePorts(service({ type: 'ExternalName' }), 4)).to.deep.equal([]);

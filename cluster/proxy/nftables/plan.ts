@@ -6,6 +6,8 @@
 // the chain `balance-3`, shared by all such Services; it picks one of the chains `endpoint-0` to `endpoint-2`, which
 // translate to what the maps of the same names hold for the Service. Services with client affinity or with
 // externalTrafficPolicy Local, and those with very many endpoints, have chains of their own, named after them.
+// A packet may look into one map before a change and into the next one after it, so every choice of an endpoint has
+// another one behind it for when its own is gone.
 // Table, maps and chains that upstream's nftables mode has too are called as there.
 
 import { createHash } from 'node:crypto';
@@ -52,8 +54,8 @@ export function sharedChains(counts: Iterable<number>, { family }: RuleOptions):
   const all = [...counts];
   const most = Math.max(0, ...all);
   for (let index = 0; index < most; index++) {
-    chains.set(`endpoint-${index}`, translation(toService(family), `endpoint-${index}`));
-    chains.set(`nodeport-endpoint-${index}`, translation(toNodePort, `nodeport-endpoint-${index}`));
+    chains.set(`endpoint-${index}`, translation(toService(family), 'endpoint', index));
+    chains.set(`nodeport-endpoint-${index}`, translation(toNodePort, 'nodeport-endpoint', index));
   }
   for (const count of all) {
     const pick = (prefix: string): Rule => ({
@@ -240,7 +242,9 @@ class ServicePlan {
     const { affinitySeconds, protocol } = this.#port;
     const { family } = this.#options;
     if (affinitySeconds === undefined) {
-      return [{ match: [when('meta l4proto', protocol)], action: [{ do: 'dnat-pick', to: chosen }] }];
+      const match = [when('meta l4proto', protocol)];
+      const otherwise = chosen.slice(0, 1).map((to): Rule => ({ match, action: [{ do: 'dnat', to }] }));
+      return [{ match, action: [{ do: 'dnat-pick', to: chosen }] }, ...otherwise];
     }
     const rules: Rule[] = [];
     const chains: string[] = [];
@@ -259,7 +263,8 @@ class ServicePlan {
       rules.push({ match: [when(`${family} saddr`, `@${set}`)], action: [verdict(`goto ${chain}`)] });
       chains.push(chain);
     }
-    return [...rules, { match: [], action: [{ do: 'pick', chains }] }];
+    const otherwise = chains.slice(0, 1).map((chain): Rule => ({ match: [], action: [verdict(`goto ${chain}`)] }));
+    return [...rules, { match: [], action: [{ do: 'pick', chains }] }, ...otherwise];
   }
 
   #addFirewall(): void {
@@ -285,9 +290,11 @@ function addressType(family: Family): KeyType {
   return family === 'ip6' ? 'ipv6_addr' : 'ipv4_addr';
 }
 
-function translation(fields: string, map: string): Chain {
-  const transports = when('meta l4proto', 'tcp', 'udp', 'sctp');
-  return { rules: [{ match: [transports], action: [{ do: 'dnat-lookup', fields, map }] }] };
+/** To the endpoint of this number, or to the first where a Service has fewer by now. */
+function translation(fields: string, prefix: string, index: number): Chain {
+  const match = [when('meta l4proto', 'tcp', 'udp', 'sctp')];
+  const maps = [...new Set([index, 0])].map((number) => `${prefix}-${number}`);
+  return { rules: maps.map((map) => ({ match, action: [{ do: 'dnat-lookup', fields, map }] })) };
 }
 
 /** The chains that depend on the node alone. */

@@ -22,10 +22,13 @@ describe('rule store', () => {
           const noted = planTransaction(before, table, former);
           const compared = planTransaction(copy, table);
           expect(pieces(noted.commands)).to.deep.equal(pieces(compared.commands));
+          expect(pieces(noted.preparation)).to.deep.equal(pieces(compared.preparation));
           expect(noted.cleanup).to.equal(compared.cleanup);
           before = table;
         }
-        expect(planTransaction(empty, before).commands).to.equal('');
+        const { table } = store.take(options, { tidy: true });
+        expect(planTransaction(empty, table)).to.deep.equal({ preparation: '', commands: '', cleanup: '' });
+        expect(store.untidy).to.equal(false);
       }),
       { numRuns: 150 },
     );

@@ -20,6 +20,8 @@ export class RuleStore {
   /** Elements that more than one Service port has, by set and key; the first is the one in force. */
   readonly #claims = new Map<string, Element[]>();
   readonly #counts = new Map<number, number>();
+  /** Numbers of endpoints that have shared chains, with those that no Service has any more. */
+  #made: ReadonlySet<number> = new Set();
   #former: Map<string, Map<string, { value: string; comment: string | undefined } | undefined>> = new Map();
 
   /** The rules of one Service from now on; none when it is gone. */
@@ -40,12 +42,21 @@ export class RuleStore {
     }
   }
 
-  /** The table as it is now, and what its elements were at the last call where they may differ. */
-  take(options: RuleOptions): { readonly table: Table; readonly former: FormerElements } {
-    const shared = sharedChains(this.#counts.keys(), options);
+  /** Shared chains that no Service uses are left: `take` with `tidy` when idle. */
+  get untidy(): boolean {
+    return this.#made.size > this.#counts.size;
+  }
+
+  /**
+   * The table as it is now, and what its elements were at the last call where they may differ. Shared chains that no
+   * Service uses stay until `tidy`: Services that scale up and down would make them again and again.
+   */
+  take(options: RuleOptions, { tidy = false } = {}): { readonly table: Table; readonly former: FormerElements } {
+    this.#made = new Set([...this.#counts.keys(), ...(tidy ? [] : this.#made)]);
+    const shared = sharedChains(this.#made, options);
     const chains = new Map<string, Chain>([...baseChains(options), ...shared, ...this.#chains]);
     const sets = new Map<string, ElementSet>(baseSets(options));
-    for (const [name, facts] of sharedSets(this.#counts.keys(), options)) {
+    for (const [name, facts] of sharedSets(this.#made, options)) {
       sets.set(name, { ...facts, elements: mapOf(this.#elements, name), comments: mapOf(this.#comments, name) });
     }
     for (const [name, set] of this.#sets) sets.set(name, set);
