@@ -211,28 +211,30 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
     if (sighting !== undefined && sightings.length < sightingsMost) sightings.push(sighting);
   };
   const transport = question.protocol === 'udp' ? 'udp' : 'tcp';
-  const capture = await startCapture({
-    points,
-    sessions,
-    snapLength,
-    packetsMost,
-    partial: true,
-    take,
-    addresses: [],
-    wanted: filterOf(question, transport),
-  });
   const servers = question.servers.flatMap(({ addresses, port }) => addresses.map((address) => ({ address, port })));
-  const watchers = await Promise.all(
-    [...sessions].map(async ([name, session]) => {
-      const correctionMs = correctionOf(capture.clocks.get(name) ?? { aheadMs: 0, uncertaintyMs: 0 });
-      const flow = { protocol: transport, clientPort: question.clientPort } as const;
-      return Promise.all([
-        watchRules(session, { ...flow, servers }),
-        watchDrops(session, correctionMs),
-        watchConnections(session, flow, correctionMs),
-      ]);
+  const flow = { protocol: transport, clientPort: question.clientPort } as const;
+  const [capture, watchers] = await Promise.all([
+    startCapture({
+      points,
+      sessions,
+      snapLength,
+      packetsMost,
+      partial: true,
+      take,
+      addresses: [],
+      wanted: filterOf(question, transport),
     }),
-  );
+    Promise.all(
+      [...sessions].map(async ([name, session]) => {
+        const [rules, drops, connections] = await Promise.all([
+          watchRules(session, { ...flow, servers }),
+          watchDrops(session),
+          watchConnections(session, flow),
+        ]);
+        return { name, rules, drops, connections };
+      }),
+    ),
+  ]);
   const attempts: AttemptSeen[] = [];
   for (const payloadOctets of input.payloadOctets > 0 ? [0, input.payloadOctets] : [0]) {
     attempts.push(await attempt(input, question, { send, payloadOctets }));
@@ -240,10 +242,15 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
   }
   await settled(capture.received);
   const conntrack = await trackedConnections(question, sessions);
-  const stopped = await Promise.all(
-    watchers.map(([rules, drops, connections]) => Promise.all([rules.stop(), drops.stop(), connections.stop()])),
-  );
-  const summary = await capture.stop();
+  const [stopped, summary] = await Promise.all([
+    Promise.all(
+      watchers.map(({ name, rules, drops, connections }) => {
+        const correctionMs = correctionOf(capture.clocks.get(name) ?? { aheadMs: 0, uncertaintyMs: 0 });
+        return Promise.all([rules.stop(correctionMs), drops.stop(correctionMs), connections.stop(correctionMs)]);
+      }),
+    ),
+    capture.stop(),
+  ]);
   gaps.push(...summary.troubles, ...stopped.flat().flatMap(({ gap }) => (gap === undefined ? [] : [gap])));
   const observed = {
     ...nothing,

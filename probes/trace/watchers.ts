@@ -17,7 +17,8 @@ export interface Watched<T> {
 }
 
 export interface Watcher<T> {
-  stop(): Promise<Watched<T>>;
+  /** @param correctionMs what to add to the node's clock. */
+  stop(correctionMs: number): Promise<Watched<T>>;
 }
 
 /** Resolves once packets are marked. Never rejects. */
@@ -65,7 +66,6 @@ export async function watchRules(session: NodeSession, mark: Omit<MarkInput, 'na
 export async function watchConnections(
   session: NodeSession,
   { protocol, clientPort }: Pick<MarkInput, 'protocol' | 'clientPort'>,
-  correctionMs: number,
 ): Promise<Watcher<ConntrackEvent>> {
   let text = '';
   let complaint = '';
@@ -91,7 +91,7 @@ export async function watchConnections(
     complaint = error instanceof Error ? error.message : String(error);
   }
   return {
-    stop: async () => {
+    stop: async (correctionMs) => {
       await process?.stop().catch(() => undefined);
       await process?.ended;
       const gap = listens
@@ -116,7 +116,7 @@ async function eventListeners(session: NodeSession): Promise<Set<string>> {
 }
 
 /** Resolves once events come. Never rejects. */
-export async function watchDrops(session: NodeSession, correctionMs: number): Promise<Watcher<KernelDrop>> {
+export async function watchDrops(session: NodeSession): Promise<Watcher<KernelDrop>> {
   const instance = instanceName(Date.now(), randomBytes(3).toString('hex'));
   let text = '';
   let complaint = '';
@@ -139,7 +139,7 @@ export async function watchDrops(session: NodeSession, correctionMs: number): Pr
     complaint = error instanceof Error ? error.message : String(error);
   }
   return {
-    stop: async () => {
+    stop: async (correctionMs) => {
       const clock = await session.order('clock', {}).catch(() => undefined);
       await process?.stop().catch(() => undefined);
       await process?.ended;

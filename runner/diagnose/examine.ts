@@ -44,7 +44,7 @@ export interface ExamineOptions {
   readonly log: (message: string) => void;
 }
 
-const traceMs = 1_200;
+const traceMs = 800;
 const traceMostMs = 30_000;
 /** Small clusters are tried on every node. */
 const canariesMost = 12;
@@ -73,7 +73,11 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
       ? Promise.resolve<ReadonlyMap<string, Site>>(new Map())
       : visitNodes(access, objects, { gaps, late });
   const ready = readyNodes(objects.nodes).slice(0, canariesMost);
-  const released = access === undefined ? [] : releaseCanaries({ kube, access, nodes: ready, sites: visiting });
+  // After the first node probe runs: pods that start at once make each other slow, and the probes are waited for.
+  const anyUp = access === undefined ? undefined : Promise.any(ready.map((node) => access.session(node)));
+  const released = Promise.race([anyUp?.catch(() => undefined), visiting]).then(() =>
+    access === undefined ? [] : releaseCanaries({ kube, access, nodes: ready, sites: visiting }),
+  );
   const [events, answers, sites] = await Promise.all([
     readPodEvents(kube, objects),
     measureAnswers(kube, access?.namespace),
@@ -111,8 +115,6 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     nodes: objects.nodes,
     later: await leaders,
   });
-  const canaries = await released;
-  const fromCanaries = canaryDiagnoses(canaries);
   const known = [
     ...fromControlPlane,
     ...fromApi,
@@ -121,21 +123,24 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
     ...fromNodes,
     ...links.found,
     ...outcomeDiagnoses(results),
-    ...fromCanaries,
   ];
-  const unreached = canaryProbes(canaries, objects);
-  const worth = access === undefined ? [] : [...worthTracing(results, known), ...unreached.probes];
-  const traced =
-    access === undefined
-      ? []
-      : await traceAll(worth, {
-          objects: { ...objects, pods: [...objects.pods, ...unreached.pods] },
-          access: sharedStates(visitedOnly(sites, access)),
-          gaps,
-        });
-  if (worth.length > 0) log(`traced ${worth.length} of them`);
+  const visited = access === undefined ? undefined : sharedStates(visitedOnly(sites, access));
+  const trace = async (probes: readonly PlannedProbe[], pods: NetworkObjects['pods'] = []): Promise<Diagnosis[]> => {
+    if (visited === undefined || probes.length === 0) return [];
+    const seen = { ...objects, pods: [...objects.pods, ...pods] };
+    const found = await traceAll(probes, { objects: seen, access: visited, gaps });
+    log(`traced ${probes.length} of them`);
+    return found;
+  };
+  const [traced, fromCanaries] = await Promise.all([
+    trace(worthTracing(results, known)),
+    released.then(async (canaries) => {
+      const unreached = canaryProbes(canaries, objects);
+      return [...canaryDiagnoses(canaries), ...(await trace(unreached.probes, unreached.pods))];
+    }),
+  ]);
   return {
-    findings: ranked([...known, ...traced]),
+    findings: ranked([...known, ...fromCanaries, ...traced]),
     gaps,
     probes: results.length,
     failedProbes: failed.length,

@@ -53,7 +53,7 @@ async function ping(
   session: NodeSession,
   { from, to, address, octets, count }: { from: string; to: string; address: string; octets: number; count: number },
 ): Promise<PingSeen | undefined> {
-  const words = `-A -i 0.1 -c ${count} -W 1 -w 4 -s ${octets} ${address}`.split(' ');
+  const words = `-A -i 0.1 -c ${count} -W 1 -w 2 -s ${octets} ${address}`.split(' ');
   try {
     const { stdout } = await session.run(['/bin/busybox', 'ping', ...words], { timeoutMs: 8_000 });
     const seen = parsePing(stdout);

@@ -173,6 +173,15 @@ export function worthTracing(results: readonly ProbeOutcome[], known: readonly D
   const chosen = new Map<string, PlannedProbe>();
   for (const { probe } of failed.toSorted((a, b) => order[a.probe.kind] - order[b.probe.kind])) {
     if (isExplained(probe, known)) continue;
+    // What goes through a Service fails as its servers do.
+    const behind = failed.filter(
+      (other) =>
+        other.probe.toNode !== undefined &&
+        other.probe.service === probe.service &&
+        other.probe.from.node === probe.from.node,
+    );
+    const isThrough = probe.toNode === undefined && probe.service !== undefined && behind.length > 0;
+    if (isThrough && behind.every((other) => isExplained(other.probe, known))) continue;
     // A Service whose endpoints fail from the same node needs no look of its own.
     const same = failed.some(
       (other) =>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Sends the planned probes from the networks of pods and nodes, each source by one agent; what failed is sent once more. */
 import { setTimeout } from 'node:timers/promises';
-import type { DnsResult } from '../../probes/agent/protocol.ts';
 import { namespaceOf } from '../../probes/capture/capture-points.ts';
 import type { NodeSession } from '../../probes/node-session/node-session.ts';
 import type { NodeState } from '../../probes/node-state/node-state.ts';
@@ -44,14 +43,18 @@ async function probeFrom(probes: readonly PlannedProbe[], { objects, sites, gaps
   try {
     const agent = await NetnsAgent.start(site.session, pid);
     try {
-      const first = await sendAll(probes, { agent, session: site.session, pid, timeoutMs: attemptMs });
-      const doubtful = first
-        .filter((one) => hasFailed(one) && one.probe.kind !== 'forbidden')
-        .map(({ probe }) => probe);
-      if (doubtful.length === 0) return first;
-      // A machine that is busy may be late once: what fails twice has failed.
-      const again = await sendAll(doubtful, { agent, session: site.session, pid, timeoutMs: confirmMs });
-      return first.map((one) => again.find(({ probe }) => probe === one.probe) ?? one);
+      const sending = { agent, session: site.session, pid };
+      const [streams, names] = await Promise.all([
+        sendTwice(
+          probes.filter(({ protocol }) => protocol !== 'dns'),
+          (some, timeoutMs) => connectAll(some, agent, timeoutMs),
+        ),
+        askAll(
+          probes.filter(({ protocol }) => protocol === 'dns'),
+          sending,
+        ),
+      ]);
+      return [...streams, ...names];
     } finally {
       await agent.close();
     }
@@ -59,6 +62,18 @@ async function probeFrom(probes: readonly PlannedProbe[], { objects, sites, gaps
     gaps.push(`probes from ${from.name}: ${messageOf(error)}`);
     return [];
   }
+}
+
+/** A machine that is busy may be late once: what fails twice has failed. */
+async function sendTwice(
+  probes: readonly PlannedProbe[],
+  send: (probes: readonly PlannedProbe[], timeoutMs: number) => Promise<ProbeOutcome[]>,
+): Promise<ProbeOutcome[]> {
+  const first = await send(probes, attemptMs);
+  const doubtful = first.filter((one) => hasFailed(one) && one.probe.kind !== 'forbidden').map(({ probe }) => probe);
+  if (doubtful.length === 0) return first;
+  const again = await send(doubtful, confirmMs);
+  return first.map((one) => again.find(({ probe }) => probe === one.probe) ?? one);
 }
 
 function pidOf(from: Party, state: NodeState, objects: NetworkObjects): number | undefined {
@@ -70,94 +85,94 @@ interface Sending {
   readonly agent: NetnsAgent;
   readonly session: NodeSession;
   readonly pid: number | undefined;
-  readonly timeoutMs: number;
 }
 
-async function sendAll(
+async function connectAll(
   probes: readonly PlannedProbe[],
-  { agent, session, pid, timeoutMs }: Sending,
+  agent: NetnsAgent,
+  timeoutMs: number,
 ): Promise<ProbeOutcome[]> {
-  const streams = probes.filter((probe) => probe.protocol !== 'dns');
-  const names = probes.filter((probe) => probe.protocol === 'dns');
-  const [attempts, answers] = await Promise.all([
-    agent.request('attempt', {
-      concurrency,
-      attempts: streams.map(({ host, port, protocol, payloadOctets, path }, index) => ({
-        nonce: `plumb-diagnose-${index}`,
-        protocol: protocol === 'dns' ? ('tcp' as const) : protocol,
-        host,
-        port,
-        timeoutMs,
-        ...(payloadOctets === undefined ? {} : { payloadBytes: payloadOctets }),
-        ...(path === undefined ? {} : { path }),
-      })),
-    }),
-    askAll(names, { agent, session, pid, timeoutMs }),
-  ]);
-  return [
-    ...streams.flatMap((probe, index): ProbeOutcome[] => {
-      const result = attempts.results[index];
-      if (result === undefined || result.outcome === 'prober-broken') return [];
-      const { outcome, latencyMs, error, http } = result;
-      return [
-        {
-          probe,
-          outcome,
-          latencyMs,
-          ...(error === undefined ? {} : { error }),
-          ...(http === undefined ? {} : { status: http.status }),
-        },
-      ];
-    }),
-    ...answers,
-  ];
+  if (probes.length === 0) return [];
+  const { results } = await agent.request('attempt', {
+    concurrency,
+    attempts: probes.map(({ host, port, protocol, payloadOctets, path }, index) => ({
+      nonce: `plumb-diagnose-${index}`,
+      protocol: protocol === 'dns' ? ('tcp' as const) : protocol,
+      host,
+      port,
+      timeoutMs,
+      ...(payloadOctets === undefined ? {} : { payloadBytes: payloadOctets }),
+      ...(path === undefined ? {} : { path }),
+    })),
+  });
+  return probes.flatMap((probe, index): ProbeOutcome[] => {
+    const result = results[index];
+    if (result === undefined || result.outcome === 'prober-broken') return [];
+    const { outcome, latencyMs, error, http } = result;
+    return [
+      {
+        probe,
+        outcome,
+        latencyMs,
+        ...(error === undefined ? {} : { error }),
+        ...(http === undefined ? {} : { status: http.status }),
+      },
+    ];
+  });
+}
+
+interface DnsQuestion {
+  readonly probe: PlannedProbe;
+  readonly server: string;
+  readonly name: string;
 }
 
 /** The name that every cluster has, in the pod's own domain, or one of the zone, at the pod's own nameserver or at the one that is named. */
-async function askAll(
-  probes: readonly PlannedProbe[],
-  { agent, session, pid, timeoutMs }: Sending,
-): Promise<ProbeOutcome[]> {
+async function askAll(probes: readonly PlannedProbe[], sending: Sending): Promise<ProbeOutcome[]> {
   if (probes.length === 0) return [];
+  const { agent, session, pid } = sending;
   const [resolvConf = ''] = await session.read([`/proc/${pid ?? 1}/root/etc/resolv.conf`]);
   const { servers } = resolverPlan('x', { resolvConf, hosts: '' });
   const domain = /\bsvc\.([\w.-]+)/.exec(resolvConf)?.[1] ?? 'cluster.local';
-  const name = `kubernetes.default.svc.${domain.replace(/\.$/, '')}.`;
-  const asked = probes.flatMap((probe) => {
+  const usual = `kubernetes.default.svc.${domain.replace(/\.$/, '')}.`;
+  const questions = probes.flatMap((probe): DnsQuestion[] => {
     const server = probe.host === '' ? servers[0] : probe.host;
-    return server === undefined
-      ? []
-      : [{ probe: probe.host === '' ? { ...probe, to: `its nameserver ${server}`, host: server } : probe, server }];
+    const name = probe.zone === undefined ? usual : `plumb-diagnose.${probe.zone}.`;
+    if (server === undefined) return [];
+    const named = probe.host === '' ? { ...probe, to: `its nameserver ${server}`, host: server } : probe;
+    return [{ probe: named, server, name }];
   });
-  const ask = async (questions: typeof asked, waitMs: number): Promise<readonly DnsResult[]> =>
-    (
-      await agent.request('dns', {
-        questions: questions.map(({ server, probe: { zone } }) => ({
-          server,
-          name: zone === undefined ? name : `plumb-diagnose.${zone}.`,
-          type: 'A',
-          timeoutMs: waitMs,
-        })),
-      })
-    ).results;
-  const first = await ask(asked, timeoutMs);
-  const seen = new Map(asked.map((one, index) => [one, first.slice(index, index + 1)]));
-  const asking = asked.filter(({ probe }, index) => probe.zone === undefined && first[index]?.outcome === 'answered');
-  for (let round = 1; round < dnsRounds && asking.length > 0; round++) {
-    await setTimeout(betweenRoundsMs);
-    const again = await ask(asking, confirmMs);
-    for (const [index, one] of asking.entries()) seen.get(one)?.push(...again.slice(index, index + 1));
-    // What is lost now and then, as where one of several servers is not reached, matters more than what is slow.
-    if (again.some(({ outcome }) => outcome !== 'answered')) break;
-  }
-  return asked.flatMap((one): ProbeOutcome[] => {
-    const own = seen.get(one) ?? [];
-    const result = own.find(({ outcome }) => outcome !== 'answered') ?? own[0];
-    if (result === undefined || result.outcome === 'prober-broken') return [];
-    const outcome = result.outcome === 'answered' ? (result.rcode ?? 'answered') : result.outcome;
-    const latencyMs = secondSlowest(own.flatMap((answer) => (answer.outcome === 'answered' ? [answer.latencyMs] : [])));
-    return [{ probe: one.probe, outcome, latencyMs, ...(result.error === undefined ? {} : { error: result.error }) }];
+  return (await Promise.all(questions.map((question) => askOne(question, agent)))).flat();
+}
+
+/** What is lost now and then, as where one of several servers is not reached, matters more than what is slow. */
+async function askOne(question: DnsQuestion, agent: NetnsAgent): Promise<ProbeOutcome[]> {
+  const first = await askRounds(question, agent);
+  const answered = first.filter((one) => !hasFailed(one));
+  // A machine that is busy may lose one: what fails twice has failed.
+  const again = first.length - answered.length === 1 ? await askRounds(question, agent) : first;
+  const seen = again.some(hasFailed) ? again : [...answered, ...again];
+  const worst = seen.find(hasFailed) ?? seen[0];
+  const times = seen.filter((one) => !hasFailed(one)).map(({ latencyMs }) => latencyMs);
+  return worst === undefined ? [] : [{ ...worst, latencyMs: secondSlowest(times) }];
+}
+
+/** Servers of the zone's own, who are others, are asked once. */
+async function askRounds({ probe, server, name }: DnsQuestion, agent: NetnsAgent): Promise<ProbeOutcome[]> {
+  const rounds = Array.from({ length: probe.zone === undefined ? dnsRounds : 1 }, async (_, round) => {
+    await setTimeout(round * betweenRoundsMs);
+    return agent.request('dns', { questions: [{ server, name, type: 'A', timeoutMs: confirmMs }] });
   });
+  return (await Promise.all(rounds)).flatMap(({ results }) =>
+    results
+      .filter(({ outcome }) => outcome !== 'prober-broken')
+      .map(({ outcome, rcode, latencyMs, error }) => ({
+        probe,
+        outcome: outcome === 'answered' ? (rcode ?? outcome) : outcome,
+        latencyMs,
+        ...(error === undefined ? {} : { error }),
+      })),
+  );
 }
 
 function secondSlowest(values: readonly number[]): number {

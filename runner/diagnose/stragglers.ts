@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Waits for the same thing on many nodes; when most have it, the others get a while that depends on how long it took. */
+/** Waits for the same thing on many nodes; when some have it, the others get a while that depends on how long it took. */
 
 export interface Awaited<T> {
   readonly done: ReadonlyMap<string, T>;
@@ -11,6 +11,9 @@ export interface Awaited<T> {
 function stragglerMs(othersTookMs: number): number {
   return 3_000 + othersTookMs * 1.5;
 }
+
+/** Where only few have it yet, the others get longer by this. */
+const fewFactor = 2;
 
 /** Resolves when all have ended, or the stragglers' time is up, or `mostMs` have passed. In the order of the names. Never rejects. */
 export async function awaitMost<T>(
@@ -24,14 +27,18 @@ export async function awaitMost<T>(
   let release: () => void = () => undefined;
   const enough = new Promise<void>((resolve) => (release = resolve));
   const timers = [setTimeout(release, mostMs)];
+  const given = new Set<boolean>();
   const one = async (name: string): Promise<void> => {
     try {
       found.set(name, await look(name));
     } catch (error) {
       failed.set(name, error);
     }
-    if (timers.length === 1 && found.size * 2 >= names.length)
-      timers.push(setTimeout(release, stragglerMs(performance.now() - started)));
+    const isMost = found.size * 2 >= names.length;
+    if (found.size > 0 && !given.has(isMost)) {
+      given.add(isMost);
+      timers.push(setTimeout(release, stragglerMs(performance.now() - started) * (isMost ? 1 : fewFactor)));
+    }
   };
   await Promise.race([Promise.all(names.map(one)), enough]);
   for (const timer of timers) clearTimeout(timer);
