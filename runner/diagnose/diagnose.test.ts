@@ -394,6 +394,8 @@ describe('diagnose: probes', () => {
     ).to.deep.equal({ sent: 40, received: 3, medianMs: 0.3 });
     // The last one was under way when time was up.
     expect(parsePing('seq=0 ttl=64 time=9 ms\n2 packets transmitted, 1 packets received')?.sent).to.equal(1);
+    expect(parsePing('seq=0 ttl=64 time=250 ms\n4 packets transmitted, 1 packets received')?.sent).to.equal(1);
+    expect(parsePing('seq=0 ttl=64 time=250 ms\n5 packets transmitted, 1 packets received')?.sent).to.equal(5);
     const ping = (from: string, to: string, received: number, octets = 56, medianMs = 1) => ({
       from,
       to,

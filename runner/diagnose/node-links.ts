@@ -12,6 +12,9 @@ export interface PingSeen {
   readonly medianMs: number | undefined;
 }
 
+/** What is not answered is followed by the next after so long. */
+export const intervalMs = 100;
+
 /** The answer of `ping`; undefined if it says nothing. */
 export function parsePing(text: string): Pick<PingSeen, 'sent' | 'received' | 'medianMs'> | undefined {
   const counts = /(\d+) packets transmitted, (\d+) (?:packets )?received/.exec(text);
@@ -19,9 +22,10 @@ export function parsePing(text: string): Pick<PingSeen, 'sent' | 'received' | 'm
   const times = [...text.matchAll(/ time=([\d.]+) ms/g)].map(([, ms]) => Number(ms));
   const lastAnswered = Math.max(-1, ...[...text.matchAll(/\bseq=(\d+) /g)].map(([, seq]) => Number(seq)));
   const sent = Number(counts[1]);
+  // The last ones may have been under way when time was up: they are not lost.
+  const underWay = 1 + Math.floor(Math.max(0, ...times) / intervalMs);
   return {
-    // The last one may have been under way when time was up: it is not lost.
-    sent: lastAnswered === sent - 2 ? sent - 1 : sent,
+    sent: lastAnswered >= 0 && sent - 1 - lastAnswered <= underWay ? lastAnswered + 1 : sent,
     received: Number(counts[2]),
     medianMs: times.length === 0 ? undefined : median(times),
   };

@@ -2,7 +2,7 @@
 /** Each node asks the others, with small packets and with such as fill a packet of the uplink. */
 import type { NodeSession } from '../../probes/node-session/node-session.ts';
 import { addressesOfNode, type NetworkObjects } from '../target/network-objects.ts';
-import { parsePing, type PingSeen } from './node-links.ts';
+import { intervalMs, parsePing, type PingSeen } from './node-links.ts';
 import type { Site } from './visit-nodes.ts';
 
 const targetsMost = 5;
@@ -16,7 +16,7 @@ export async function pingNodes({ nodes }: NetworkObjects, sites: ReadonlyMap<st
     nodes.map(({ metadata }) => metadata?.name ?? ''),
   );
   const found = await Promise.all(
-    pairs.flatMap(([from, to]) => {
+    pairs.map(async ([from, to]) => {
       const site = sites.get(from);
       const object = nodes.find(({ metadata }) => metadata?.name === to);
       const address = object === undefined ? undefined : addressesOfNode(object).find((one) => !one.includes(':'));
@@ -27,13 +27,14 @@ export async function pingNodes({ nodes }: NetworkObjects, sites: ReadonlyMap<st
         addresses.some((one) => ownAddresses.includes(one.address)),
       );
       const full = (uplink?.mtu ?? 1500) - headerOctets;
-      return [
-        ping(site.session, { from, to, address, octets: smallOctets, count: 40 }),
-        ping(site.session, { from, to, address, octets: full, count: 8 }),
-      ];
+      const small = await ping(site.session, { from, to, address, octets: smallOctets, count: 40 });
+      // After the small ones, which would queue behind them; where nothing passes nobody asks for more.
+      const large =
+        small?.received === 0 ? undefined : await ping(site.session, { from, to, address, octets: full, count: 8 });
+      return [small, large].filter((one) => one !== undefined);
     }),
   );
-  return found.filter((one) => one !== undefined);
+  return found.flat();
 }
 
 /**
@@ -53,7 +54,7 @@ async function ping(
   session: NodeSession,
   { from, to, address, octets, count }: { from: string; to: string; address: string; octets: number; count: number },
 ): Promise<PingSeen | undefined> {
-  const words = `-A -i 0.1 -c ${count} -W 1 -w 2 -s ${octets} ${address}`.split(' ');
+  const words = `-A -i ${intervalMs / 1000} -c ${count} -W 1 -w 2 -s ${octets} ${address}`.split(' ');
   try {
     const { stdout } = await session.run(['/bin/busybox', 'ping', ...words], { timeoutMs: 8_000 });
     const seen = parsePing(stdout);

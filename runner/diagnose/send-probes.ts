@@ -43,18 +43,14 @@ async function probeFrom(probes: readonly PlannedProbe[], { objects, sites, gaps
   try {
     const agent = await NetnsAgent.start(site.session, pid);
     try {
-      const sending = { agent, session: site.session, pid };
-      const [streams, names] = await Promise.all([
-        sendTwice(
-          probes.filter(({ protocol }) => protocol !== 'dns'),
-          (some, timeoutMs) => connectAll(some, agent, timeoutMs),
-        ),
-        askAll(
-          probes.filter(({ protocol }) => protocol === 'dns'),
-          sending,
-        ),
+      const { dns = [], stream = [] } = Object.groupBy(probes, ({ protocol }) =>
+        protocol === 'dns' ? 'dns' : 'stream',
+      );
+      const results = await Promise.all([
+        connectTwice(stream, agent),
+        askAll(dns, { agent, session: site.session, pid }),
       ]);
-      return [...streams, ...names];
+      return results.flat();
     } finally {
       await agent.close();
     }
@@ -65,14 +61,11 @@ async function probeFrom(probes: readonly PlannedProbe[], { objects, sites, gaps
 }
 
 /** A machine that is busy may be late once: what fails twice has failed. */
-async function sendTwice(
-  probes: readonly PlannedProbe[],
-  send: (probes: readonly PlannedProbe[], timeoutMs: number) => Promise<ProbeOutcome[]>,
-): Promise<ProbeOutcome[]> {
-  const first = await send(probes, attemptMs);
+async function connectTwice(probes: readonly PlannedProbe[], agent: NetnsAgent): Promise<ProbeOutcome[]> {
+  const first = await connectAll(probes, agent, attemptMs);
   const doubtful = first.filter((one) => hasFailed(one) && one.probe.kind !== 'forbidden').map(({ probe }) => probe);
   if (doubtful.length === 0) return first;
-  const again = await send(doubtful, confirmMs);
+  const again = await connectAll(doubtful, agent, confirmMs);
   return first.map((one) => again.find(({ probe }) => probe === one.probe) ?? one);
 }
 
