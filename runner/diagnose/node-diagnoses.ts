@@ -41,6 +41,14 @@ const reasonsByAbout: readonly { readonly pattern: RegExp; readonly reason: stri
 /** Findings that matter less than what packets show: they may be without effect. */
 const mild = new Set(['clock-skew', 'loss', 'not-programmed', 'foreign-firewall']);
 
+/** Where two have one address, routing daemons lose each other, and routes go. */
+const causes = new Set(['duplicate-address']);
+
+function weightOf(reason: string): number {
+  if (mild.has(reason)) return 72;
+  return causes.has(reason) ? 85 : 84;
+}
+
 /** Nodes are looked at between two readings of the API: what agrees with the later one was on its way. */
 export function lasting(before: readonly Finding[], after: readonly Finding[]): Finding[] {
   const keys = new Set(after.map(({ key }) => key));
@@ -151,7 +159,7 @@ function nodeDiagnosis(finding: Finding): Diagnosis {
     summary: `${node === '' ? '' : `${node}: `}${object}: ${what}`,
     evidence: proof,
     next: remedy,
-    weight: mild.has(reason) ? 72 : 84,
+    weight: weightOf(reason),
   };
 }
 
