@@ -171,6 +171,22 @@ describe('diagnose: names', () => {
 });
 
 describe('diagnose: nodes', () => {
+  it('takes a node to whose pods no other has a route for the one that is not announced', () => {
+    const missing = (node: string): Finding =>
+      finding({
+        about: 'missing n3 4',
+        component: 'network plugin',
+        node,
+        object: 'route to pod range 10.0.3.0/24 of node n3',
+        what: `${node} has no route`,
+        proof: ['ip route get 10.0.3.4: no route'],
+        remedy: '',
+      });
+    expect(nodeDiagnoses([missing('n1'), missing('n2')], [])).to.have.length(1);
+    expect(nodeDiagnoses([missing('n1'), missing('n2')], [])[0]).to.include({ reason: 'no-route', node: 'n3' });
+    expect(nodeDiagnoses([missing('n1')], [])[0]).to.include({ reason: 'no-route', node: 'n1' });
+  });
+
   const wrongWay = (node: string, to: string): Finding =>
     finding({
       about: 'wrong-node n3 4',

@@ -18,7 +18,7 @@ import { lasting, missingPrograms, nodeDiagnoses } from './node-diagnoses.ts';
 import { linkDiagnoses, together, type PingSeen } from './node-links.ts';
 import { pingNodes } from './ping-nodes.ts';
 import { policyOpinions } from './policy-opinions.ts';
-import { hasFailed, outcomeDiagnoses, worthTracing } from './probe-outcome.ts';
+import { hasFailed, isExplained, outcomeDiagnoses, worthTracing } from './probe-outcome.ts';
 import { planProbes, type PlannedProbe } from './probe-plan.ts';
 import { measureAnswers, readControlPlane, readCorefile, readPodEvents, watchLeaders } from './read-control-plane.ts';
 import { resolverDiagnoses } from './resolver-diagnoses.ts';
@@ -135,8 +135,9 @@ export async function examine({ kube, openAccess, log: write }: ExamineOptions):
   const [traced, fromCanaries] = await Promise.all([
     trace(worthTracing(results, known)),
     released.then(async (canaries) => {
-      const unreached = canaryProbes(canaries, objects);
-      return [...canaryDiagnoses(canaries), ...(await trace(unreached.probes, unreached.pods))];
+      const { probes, pods } = canaryProbes(canaries, objects);
+      const worth = probes.filter((probe) => !isExplained(probe, known));
+      return [...canaryDiagnoses(canaries), ...(await trace(worth, pods))];
     }),
   ]);
   return {

@@ -73,14 +73,40 @@ export function nodeDiagnoses(findings: readonly Finding[], pings: readonly Ping
   const silent = [...complaints.values()].filter(
     (found) => found.length > 1 && found[0]?.object.startsWith('node ') === true,
   );
-  const merged = new Set<Finding>([...loops, ...silent.flat()]);
+  const unknown = [
+    ...Map.groupBy(
+      told.filter(({ key, component }) => component === 'network plugin' && aboutOf(key).startsWith('missing ')),
+      ({ goal = '' }) => goal,
+    ),
+  ].filter(([goal, found]) => goal !== '' && new Set(found.map(({ node }) => node)).size > 1);
+  const merged = new Set<Finding>([...loops, ...silent.flat(), ...unknown.flatMap(([, found]) => found)]);
   return [
     ...told.filter((finding) => !merged.has(finding)).map(nodeDiagnosis),
     ...[...Map.groupBy(loops, ({ goal, node, sentTo = '' }) => [goal, ...[node, sentTo].toSorted()].join(' '))].map(
       ([, found]) => loopDiagnosis(found),
     ),
     ...silent.map(silentDiagnosis),
+    ...unknown.map(([goal, found]) => unknownDiagnosis(goal, found)),
   ];
+}
+
+function aboutOf(key: string): string {
+  return key.split('|')[3] ?? '';
+}
+
+/** Where several nodes lack the routes to the pods of one, it is that one of which nobody is told. */
+function unknownDiagnosis(name: string, found: readonly Finding[]): Diagnosis {
+  const nodes = [...new Set(found.map(({ node }) => node))];
+  return {
+    reason: 'no-route',
+    component: 'network',
+    node: name,
+    objects: [name, ...nodes].map((one) => `Node ${one}`),
+    summary: `${nodes.join(' and ')} have no route to the pods of ${name}.`,
+    evidence: found.flatMap(({ node, proof }) => proof.map((line) => `${node}: ${line}`)),
+    next: `Look at what announces the pods of ${name}: its routing daemon (BIRD: birdc show protocols) or network plugin, and its log.`,
+    weight: 84,
+  };
 }
 
 function silentDiagnosis(found: readonly Finding[]): Diagnosis {
@@ -107,7 +133,7 @@ function isOverBy({ key, node, object }: Finding, pings: readonly PingSeen[]): b
 
 /** A rule of a third party ends the packet. Whom it lets in from outside is its author's affair; that pods and nodes pass is asked by probes. */
 function isStrangersAffair(finding: Finding): boolean {
-  return endingRule(finding) === 'foreign' && !(finding.key.split('|')[3] ?? '').startsWith('none ClusterIP');
+  return endingRule(finding) === 'foreign' && !aboutOf(finding.key).startsWith('none ClusterIP');
 }
 
 /** Whose rule it is by which all packets to a Service end. */
@@ -120,11 +146,10 @@ function endingRule({ component, proof }: Finding): RuleOwner | undefined {
   return ownerOf({ table: nftTable ?? otherTable ?? '', chain, rule });
 }
 
-/** For whom packets are, and which other node they are sent to instead. */
+/** For whom packets are, and which other node they are sent to instead, if to any. */
 function aside({ key, proof }: Finding): { readonly goal?: string; readonly sentTo?: string } {
-  const about = key.split('|')[3] ?? '';
-  const [kind, goal] = about.split(' ');
-  if (kind !== 'wrong-node' || goal === undefined) return {};
+  const [kind, goal] = aboutOf(key).split(' ');
+  if ((kind !== 'wrong-node' && kind !== 'missing') || goal === undefined) return {};
   const sentTo = proof.map((line) => /^\S+ is (\S+)$/.exec(line)?.[1]).find((one) => one !== undefined && one !== goal);
   return { goal, ...(sentTo === undefined ? {} : { sentTo }) };
 }

@@ -202,7 +202,7 @@ export function worthTracing(results: readonly ProbeOutcome[], known: readonly D
 const explaining = new Set(['network', 'node', 'kubelet', 'container-runtime']);
 
 /** A broken network at either end, or a broken proxy for the same Service at the source, explains a failure. */
-function isExplained({ from, toNode, service, kind }: PlannedProbe, known: readonly Diagnosis[]): boolean {
+export function isExplained({ from, toNode, service, kind }: PlannedProbe, known: readonly Diagnosis[]): boolean {
   return known.some(({ reason, component, node, objects, weight }) => {
     // Where packets are lost at random, more of a large request are; pings of full size tell a wrong MTU.
     if (reason === 'loss' && kind === 'large') return true;
