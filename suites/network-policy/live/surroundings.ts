@@ -31,6 +31,9 @@ export interface Surroundings {
   readonly without: readonly string[];
 }
 
+/** Somebody did not want node probes, or uses the agents' ports: another program of the node, or another run. */
+const notGiven = /--no-node-probes|EADDRINUSE/;
+
 export async function openSurroundings(t: CaseContext): Promise<Surroundings> {
   const without: string[] = [
     'SCTP: the agents’ runtime has no SCTP sockets; SCTP in policies is applied, and must leave TCP and UDP alone',
@@ -38,7 +41,7 @@ export async function openSurroundings(t: CaseContext): Promise<Surroundings> {
   /** What the cluster does not let us have is left out; what broke on the way may be there the next time. */
   const reasonOf = (error: unknown): string => {
     if (!(error instanceof Error)) return String(error);
-    if ('inconclusive' in error && !error.message.includes('--no-node-probes')) throw error;
+    if ('inconclusive' in error && !notGiven.test(error.message)) throw error;
     return error.message;
   };
   const [hosts, external, dns] = await Promise.all([
