@@ -311,10 +311,10 @@ export const lies = {
 
 export type LieName = keyof typeof lies;
 
-function changing(method: string, resource: string, change: (body: Json, call: Call) => void): Lie {
+function changing(methods: string, resource: string, change: (body: Json, call: Call) => void): Lie {
   return {
     request: (call) => {
-      if (call.method !== method || call.resource !== resource || call.body === undefined) return;
+      if (!methods.split(' ').includes(call.method) || call.resource !== resource || call.body === undefined) return;
       if (call.subresource === undefined && !ownNamespace.test(call.namespace ?? '')) change(call.body, call);
     },
   };
@@ -344,7 +344,7 @@ function policies(change: (spec: Json, call: Call, name: string) => void): Lie {
     const spec = asked.get(`${String(namespace)}/${String(name)}`);
     if (spec !== undefined) item['spec'] = spec;
   };
-  const { request } = creating('networkpolicies', (body, call) => {
+  const { request } = changing('POST PUT', 'networkpolicies', (body, call) => {
     const name = String(object(body['metadata'])['name']);
     asked.set(`${call.namespace}/${name}`, structuredClone(object(body['spec'])));
     change(object(body['spec']), call, name);
