@@ -11,7 +11,7 @@ import { forwardedZones } from './corefile.ts';
 import { ranked, type Diagnosis } from './diagnosis.ts';
 import { linkDiagnoses, parsePing, together } from './node-links.ts';
 import { describeAddress, parseTarget, partyFrom } from './parties.ts';
-import { hasFailed, outcomeDiagnoses, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
+import { hasFailed, outcomeDiagnoses, worstOf, worthTracing, type ProbeOutcome } from './probe-outcome.ts';
 import { lasting, nodeDiagnoses } from './node-diagnoses.ts';
 import { pingPairs } from './ping-nodes.ts';
 import { planProbes, type PlannedProbe } from './probe-plan.ts';
@@ -380,6 +380,14 @@ describe('diagnose: probes', () => {
     expect(reasonsOf(outcomeDiagnoses([outcome('endpoint', { outcome: 'allowed', status: 500 })]))).to.deep.equal([
       'application application Pod shop/web-0',
     ]);
+  });
+
+  it('takes of several answers a lost one, or the second slowest', () => {
+    const answers = [5, 900, 7, 30, 6].map((latencyMs) => outcome('dns', { outcome: 'NOERROR', latencyMs }));
+    expect(worstOf(answers)[0]).to.include({ outcome: 'NOERROR', latencyMs: 30 });
+    expect(worstOf([...answers, outcome('dns')])[0]).to.include({ outcome: 'dropped', latencyMs: 30 });
+    expect(worstOf(answers.slice(1, 2))[0]?.latencyMs).to.equal(900);
+    expect(worstOf([])).to.deep.equal([]);
   });
 
   it('traces what is not explained, once for each server', () => {

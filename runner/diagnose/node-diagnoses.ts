@@ -73,29 +73,29 @@ export function nodeDiagnoses(findings: readonly Finding[], pings: readonly Ping
   const silent = [...complaints.values()].filter(
     (found) => found.length > 1 && found[0]?.object.startsWith('node ') === true,
   );
-  const unknown = [
+  const unannounced = [
     ...Map.groupBy(
       told.filter(({ key, component }) => component === 'network plugin' && aboutOf(key).startsWith('missing ')),
       ({ goal = '' }) => goal,
     ),
   ].filter(([goal, found]) => goal !== '' && new Set(found.map(({ node }) => node)).size > 1);
-  const merged = new Set<Finding>([...loops, ...silent.flat(), ...unknown.flatMap(([, found]) => found)]);
+  const merged = new Set<Finding>([...loops, ...silent.flat(), ...unannounced.flatMap(([, found]) => found)]);
   return [
     ...told.filter((finding) => !merged.has(finding)).map(nodeDiagnosis),
     ...[...Map.groupBy(loops, ({ goal, node, sentTo = '' }) => [goal, ...[node, sentTo].toSorted()].join(' '))].map(
       ([, found]) => loopDiagnosis(found),
     ),
     ...silent.map(silentDiagnosis),
-    ...unknown.map(([goal, found]) => unknownDiagnosis(goal, found)),
+    ...unannounced.map(([goal, found]) => unannouncedDiagnosis(goal, found)),
   ];
 }
 
 function aboutOf(key: string): string {
-  return key.split('|')[3] ?? '';
+  return key.split('|').slice(3).join('|');
 }
 
 /** Where several nodes lack the routes to the pods of one, it is that one of which nobody is told. */
-function unknownDiagnosis(name: string, found: readonly Finding[]): Diagnosis {
+function unannouncedDiagnosis(name: string, found: readonly Finding[]): Diagnosis {
   const nodes = [...new Set(found.map(({ node }) => node))];
   return {
     reason: 'no-route',
@@ -170,7 +170,7 @@ function loopDiagnosis(found: readonly (Finding & { readonly goal?: string; read
 
 function nodeDiagnosis(finding: Finding): Diagnosis {
   const { key, component, node, object, what, proof, remedy } = finding;
-  const about = key.split('|').slice(3).join('|');
+  const about = aboutOf(key);
   const match = reasonsByAbout.find(({ pattern }) => pattern.test(about));
   const foreign = endingRule(finding) === 'foreign';
   const reason = foreign ? 'foreign-firewall' : (match?.reason ?? about.split(' ')[0] ?? 'unknown');

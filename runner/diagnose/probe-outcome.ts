@@ -27,6 +27,16 @@ export function hasFailed(result: ProbeOutcome): boolean {
   return !isConnected(result);
 }
 
+/**
+ * Several answers to one question as one; none of none. What is lost now and then, as where one of several servers is not reached, matters more than what is slow.
+ */
+export function worstOf(seen: readonly ProbeOutcome[]): ProbeOutcome[] {
+  const worst = seen.find(hasFailed) ?? seen[0];
+  const times = seen.filter((one) => !hasFailed(one)).map(({ latencyMs }) => latencyMs);
+  const [slowest = 0, second = slowest] = times.toSorted((a, b) => b - a);
+  return worst === undefined ? [] : [{ ...worst, latencyMs: second }];
+}
+
 const slowAnswerMs = 400;
 
 /** Answers that come, and take long. */

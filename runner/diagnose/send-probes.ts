@@ -10,7 +10,7 @@ import type { Party } from '../../probes/trace/observations.ts';
 import { messageOf } from '../problem.ts';
 import type { NetworkObjects } from '../target/network-objects.ts';
 import { podsByName } from './parties.ts';
-import { hasFailed, type ProbeOutcome } from './probe-outcome.ts';
+import { hasFailed, worstOf, type ProbeOutcome } from './probe-outcome.ts';
 import type { PlannedProbe } from './probe-plan.ts';
 import type { Site } from './visit-nodes.ts';
 
@@ -138,16 +138,12 @@ async function askAll(probes: readonly PlannedProbe[], sending: Sending): Promis
   return (await Promise.all(questions.map((question) => askOne(question, agent)))).flat();
 }
 
-/** What is lost now and then, as where one of several servers is not reached, matters more than what is slow. */
 async function askOne(question: DnsQuestion, agent: NetnsAgent): Promise<ProbeOutcome[]> {
   const first = await askRounds(question, agent);
-  const answered = first.filter((one) => !hasFailed(one));
   // A machine that is busy may lose one: what fails twice has failed.
-  const again = first.length - answered.length === 1 ? await askRounds(question, agent) : first;
-  const seen = again.some(hasFailed) ? again : [...answered, ...again];
-  const worst = seen.find(hasFailed) ?? seen[0];
-  const times = seen.filter((one) => !hasFailed(one)).map(({ latencyMs }) => latencyMs);
-  return worst === undefined ? [] : [{ ...worst, latencyMs: secondSlowest(times) }];
+  if (first.filter(hasFailed).length !== 1) return worstOf(first);
+  const again = await askRounds(question, agent);
+  return worstOf(again.some(hasFailed) ? again : [...first.filter((one) => !hasFailed(one)), ...again]);
 }
 
 /** Servers of the zone's own, who are others, are asked once. */
@@ -166,9 +162,4 @@ async function askRounds({ probe, server, name }: DnsQuestion, agent: NetnsAgent
         ...(error === undefined ? {} : { error }),
       })),
   );
-}
-
-function secondSlowest(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => b - a);
-  return sorted[1] ?? sorted[0] ?? 0;
 }

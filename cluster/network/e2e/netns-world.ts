@@ -11,6 +11,8 @@ import type { Table } from '../nft/ruleset.ts';
 import type { PeerReply, PeerRequest } from './netns-peer.ts';
 
 export interface Peer {
+  /** Of the process that holds the namespace. */
+  readonly pid: number;
   readonly name: string;
   readonly address: string;
   request(request: PeerRequest): Promise<PeerReply>;
@@ -35,7 +37,7 @@ export async function makeWorld(): Promise<World> {
   });
   await firstLine(lan);
   const children = [lan];
-  const start = async (name: string, address: string): Promise<Peer & { pid: number }> => {
+  const start = async (name: string, address: string): Promise<Peer> => {
     const script = new URL('./netns-peer.ts', import.meta.url).pathname;
     const child = spawn('unshare', ['-n', process.execPath, script, name], { stdio: ['pipe', 'pipe', 'inherit'] });
     children.push(child);
@@ -85,7 +87,7 @@ export async function makeWorld(): Promise<World> {
   };
 }
 
-async function peerOf(child: ChildProcess, name: string, address: string): Promise<Peer & { pid: number }> {
+async function peerOf(child: ChildProcess, name: string, address: string): Promise<Peer> {
   const { stdin, stdout, pid = 0 } = child;
   if (stdin === null || stdout === null) throw new Error(`${name} has no pipes`);
   const waiting: ((line: string) => void)[] = [];

@@ -43,12 +43,11 @@ export class LiveTable {
     }
     const { preparation, commands, cleanup } = planTransaction(before, table, former);
     // Where nothing leads elsewhere than before there is nothing to wait for.
-    const steps = commands === '' ? [preparation + cleanup] : preparation === '' ? [commands] : [preparation, commands];
-    const [first = '', ...others] = steps;
-    const transactions = [this.#pendingCleanup + first, ...others];
-    if (transactions.every((commands) => commands === '')) return { kind: 'none' };
+    const early = this.#pendingCleanup + preparation;
+    const steps = commands === '' ? [early + cleanup] : preparation === '' ? [early + commands] : [early, commands];
+    if (steps.join('') === '') return { kind: 'none' };
     try {
-      for (const transaction of transactions) await this.#run(transaction);
+      for (const step of steps) await this.#run(step);
       this.#pendingCleanup = commands === '' ? '' : cleanup;
       this.#current = table;
       return { kind: 'difference' };

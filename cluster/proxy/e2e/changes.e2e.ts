@@ -77,7 +77,7 @@ function cycleOf(port: ServicePort, sets: readonly Peer[][]): { readonly table: 
 }
 
 /** Carries the changes out again and again in one nft; their number. */
-async function changeFor(node: Peer & { readonly pid?: number }, changes: readonly string[]): Promise<number> {
+async function changeFor(node: Peer, changes: readonly string[]): Promise<number> {
   const nft = spawn('nsenter', ['-t', String(node.pid), '-n', 'nft', '-i'], { stdio: ['pipe', 'ignore', 'pipe'] });
   const exited = once(nft, 'exit');
   let complaint = '';

@@ -15,7 +15,7 @@ export interface ProxyHandle {
   kill(): void;
 }
 
-export async function startProxy(node: Peer & { readonly pid?: number }, mode: ProxyMode): Promise<ProxyHandle> {
+export async function startProxy(node: Peer, mode: ProxyMode): Promise<ProxyHandle> {
   const script = new URL('./proxy-process.ts', import.meta.url).pathname;
   const child = spawn('nsenter', ['-t', String(node.pid), '-n', process.execPath, script, node.name, mode], {
     stdio: ['pipe', 'pipe', 'inherit'],

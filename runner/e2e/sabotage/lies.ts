@@ -13,7 +13,8 @@ export const lies = {
     let count = 0;
     return { event: (call) => call.resource !== 'configmaps' || count++ % 2 === 0 };
   },
-  'lets the last writer win': () => changing('PUT', 'configmaps', (body) => drop(body['metadata'], 'resourceVersion')),
+  'lets the last writer win': () =>
+    changing(['PUT'], 'configmaps', (body) => drop(body['metadata'], 'resourceVersion')),
   'forces every apply': () => ({
     request: ({ method, url, contentType }) => {
       if (method === 'PATCH' && contentType.includes('apply-patch')) url.searchParams.set('force', 'true');
@@ -311,17 +312,17 @@ export const lies = {
 
 export type LieName = keyof typeof lies;
 
-function changing(methods: string, resource: string, change: (body: Json, call: Call) => void): Lie {
+function changing(methods: readonly string[], resource: string, change: (body: Json, call: Call) => void): Lie {
   return {
     request: (call) => {
-      if (!methods.split(' ').includes(call.method) || call.resource !== resource || call.body === undefined) return;
+      if (!methods.includes(call.method) || call.resource !== resource || call.body === undefined) return;
       if (call.subresource === undefined && !ownNamespace.test(call.namespace ?? '')) change(call.body, call);
     },
   };
 }
 
 function creating(resource: string, change: (body: Json, call: Call) => void): Lie {
-  return changing('POST', resource, change);
+  return changing(['POST'], resource, change);
 }
 
 function eachPod(change: (spec: Json) => void): Lie {
@@ -344,7 +345,7 @@ function policies(change: (spec: Json, call: Call, name: string) => void): Lie {
     const spec = asked.get(`${String(namespace)}/${String(name)}`);
     if (spec !== undefined) item['spec'] = spec;
   };
-  const { request } = changing('POST PUT', 'networkpolicies', (body, call) => {
+  const { request } = changing(['POST', 'PUT'], 'networkpolicies', (body, call) => {
     const name = String(object(body['metadata'])['name']);
     asked.set(`${call.namespace}/${name}`, structuredClone(object(body['spec'])));
     change(object(body['spec']), call, name);
