@@ -12,6 +12,7 @@ import { collectNodeState } from '../node-state/collect.ts';
 import { recordFailingFlow, type FlowTracer } from '../trace/failing-flow.ts';
 import { AgentHost, ProbeError, type RequestOptions } from './agent-host.ts';
 import { execInPod } from './exec-in-pod.ts';
+import { lastWarning } from './last-warning.ts';
 import {
   controlCommand,
   nodeProbePod,
@@ -271,7 +272,7 @@ async function startPod(core: CoreV1Api, manifest: V1Pod, signal: AbortSignal): 
     }
     if (performance.now() > deadline) {
       throw new ProbeError(
-        `probe pod ${namespace}/${name} did not start within ${startTimeoutMs / 1000} s: ${stateOf(pod)}`,
+        `probe pod ${namespace}/${name} did not start within ${startTimeoutMs / 1000} s: ${stateOf(pod)}${await lastWarning(core, pod)}`,
       );
     }
     await new Promise((resolve) => setTimeout(resolve, delayMs));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Waits for a state of one object by watching it: sees the state at once, survives the end of a watch and a server that comes back. */
 import type { KubernetesObject } from '@kubernetes/client-node';
+import { lastWarning } from '../../probes/agent/last-warning.ts';
 import type { Progress } from '../../suites/case.ts';
 import { pending } from '../../suites/case.ts';
 import type { KubeClients, ObjectReference } from '../../suites/kube-clients.ts';
@@ -27,12 +28,14 @@ export async function waitForObject<T extends KubernetesObject, R>(
   const ended = new AbortController();
   const signal = AbortSignal.any([timeout, ended.signal, ...(wait.signal === undefined ? [] : [wait.signal])]);
   let last: Progress<R> = pending('nothing seen yet');
+  let seen: T | undefined;
   try {
     const path = (await resourceOf(kube, reference.apiVersion, reference.kind)).path(reference.namespace);
     while (!signal.aborted) {
       try {
         for await (const object of states<T>(kube, { path, name: reference.name, signal })) {
           last = judge(wait.condition, object);
+          seen = object;
           if (last.done) return last.value;
         }
       } catch (error) {
@@ -47,8 +50,10 @@ export async function waitForObject<T extends KubernetesObject, R>(
     ended.abort();
   }
   wait.signal?.throwIfAborted();
+  const state = last.done ? '' : last.state.trimEnd();
+  const warning = seen === undefined ? '' : await lastWarning(kube.core, seen);
   throw new Error(
-    `waited ${timeoutMs} ms for ${wait.description}; last state of ${reference.kind} ${reference.name}: ${last.done ? '' : last.state}`,
+    `waited ${timeoutMs} ms for ${wait.description}; last state of ${reference.kind} ${reference.name}: ${state}${warning}`,
   );
 }
 

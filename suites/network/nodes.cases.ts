@@ -8,7 +8,7 @@ import { linkFindings } from './findings/link-findings.ts';
 import { hidesServices } from './findings/node-findings.ts';
 import { apartFindings, routeFindings } from './findings/route-findings.ts';
 import { serviceFindings } from './findings/service-rules.ts';
-import { expectNoLasting, readApi, readBoth, readNodes } from './readings.ts';
+import { expectNoLasting, readApi } from './readings.ts';
 
 const area = 'network';
 /** A finding is looked at again and again; a busy cluster takes seconds for each reading of a node. */
@@ -28,10 +28,10 @@ export const serviceRules = defineCase(
   },
   async (t) => {
     let judged = 0;
-    await expectNoLasting(t, async () => {
+    await expectNoLasting(t, async (read) => {
       // What the API says on either side of the reading: a change in between is nobody's fault.
       const before = await readApi(t);
-      const states = (await readNodes(t, { pods: false })).filter((state) => !hidesServices(state));
+      const states = (await read.nodes({ pods: false })).filter((state) => !hidesServices(state));
       if (states.length === 0)
         t.skip('no node shows rules of a Service proxy: it works in eBPF or Open vSwitch, or by IPVS');
       judged = states.length;
@@ -58,8 +58,8 @@ export const routes = defineCase(
     timeoutMs,
   },
   async (t) => {
-    await expectNoLasting(t, async () => {
-      const { states, api } = await readBoth(t);
+    await expectNoLasting(t, async (read) => {
+      const { states, api } = await read.nodesAndApi();
       for (const state of states) {
         const [provider] = recogniseProviders(state);
         if (provider !== undefined)
@@ -85,8 +85,8 @@ export const wires = defineCase(
     timeoutMs,
   },
   async (t) => {
-    await expectNoLasting(t, async () => {
-      const { states, api } = await readBoth(t);
+    await expectNoLasting(t, async (read) => {
+      const { states, api } = await read.nodesAndApi();
       return linkFindings(clusterView(states, api));
     });
   },
@@ -105,8 +105,8 @@ export const kernel = defineCase(
     timeoutMs,
   },
   async (t) => {
-    await expectNoLasting(t, async () => {
-      const { states, api } = await readBoth(t);
+    await expectNoLasting(t, async (read) => {
+      const { states, api } = await read.nodesAndApi();
       return kernelFindings(clusterView(states, api));
     });
   },
@@ -125,10 +125,10 @@ export const counters = defineCase(
     timeoutMs,
   },
   async (t) => {
-    await expectNoLasting(t, async () => {
-      const before = await readNodes(t, { pods: false });
+    await expectNoLasting(t, async (read) => {
+      const before = await read.nodes({ pods: false });
       await new Promise((resolve) => setTimeout(resolve, 3_000));
-      const after = await readNodes(t, { pods: false });
+      const after = await read.nodes({ pods: false });
       return after.flatMap((state) => {
         const earlier = before.find(({ node }) => node === state.node);
         return earlier === undefined ? [] : growthFindings(earlier, state);

@@ -2,7 +2,7 @@
 /** Readings of nodes for cases: taken through node probes, beside the API at about the same time, and repeated until only what stays is left. */
 import type { NodeState } from '../../probes/node-state/node-state.ts';
 import { collectNodeState, type CollectOptions } from '../../probes/node-state/collect.ts';
-import type { CaseContext } from '../case.ts';
+import { InconclusiveError, type CaseContext } from '../case.ts';
 import type { ApiObjects, Finding } from './findings/finding.ts';
 import { describeFindings } from './findings/node-findings.ts';
 
@@ -24,36 +24,54 @@ export async function readApi(t: CaseContext): Promise<ApiObjects> {
   return { nodes: nodes.items, pods: pods.items, services: services.items, endpointSlices: endpointSlices.items };
 }
 
-/** Reads the Ready nodes. Skips the case where the cluster does not allow it on any of them. */
-export async function readNodes(t: CaseContext, options: CollectOptions = {}): Promise<NodeState[]> {
-  const ready = t.cluster.nodes.filter(({ status }) =>
-    status?.conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True'),
+/** Reads nodes for one case, and remembers those that it could not read. */
+export interface NodeReader {
+  /** The Ready Linux nodes. Skips the case where none of them can be read. */
+  readonly nodes: (options?: CollectOptions) => Promise<NodeState[]>;
+  readonly nodesAndApi: () => Promise<Reading>;
+  /** Nodes that could not be read the last time, and why. */
+  readonly unread: ReadonlyMap<string, string>;
+}
+
+function nodeReader(t: CaseContext): NodeReader {
+  const ready = t.cluster.nodes.filter(
+    ({ metadata, status }) =>
+      (metadata?.labels?.['kubernetes.io/os'] ?? 'linux') === 'linux' &&
+      status?.conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True'),
   );
   const names = ready.map(({ metadata }) => metadata?.name ?? '');
   if (names.length > nodesMost) t.log(`not read: ${names.slice(nodesMost).join(', ')}`);
-  const refused: string[] = [];
-  const states = await Promise.all(
-    names.slice(0, nodesMost).map(async (name): Promise<NodeState[]> => {
-      try {
-        return [await collectNodeState(await t.probes.node(name), options)];
-      } catch (error) {
-        t.signal.throwIfAborted();
-        refused.push(`${name}: ${reasonOf(error)}`);
-        return [];
-      }
-    }),
-  );
-  for (const line of refused) t.log(`could not be read: ${line}`);
-  const read = states.flat();
-  if (read.length === 0) t.skip(`no node can be read: ${refused.join('; ')}`);
-  for (const { node, gaps } of read)
-    for (const { section, kind, reason } of gaps) if (kind === 'failed') t.log(`${node}: ${section}: ${reason}`);
-  return read;
+  const unread = new Map<string, string>();
+
+  const nodes = async (options: CollectOptions = {}): Promise<NodeState[]> => {
+    unread.clear();
+    const states = await Promise.all(
+      names.slice(0, nodesMost).map(async (name): Promise<NodeState[]> => {
+        try {
+          return [await collectNodeState(await t.probes.node(name), options)];
+        } catch (error) {
+          t.signal.throwIfAborted();
+          unread.set(name, reasonOf(error));
+          return [];
+        }
+      }),
+    );
+    const read = states.flat();
+    if (read.length === 0) t.skip(`no node can be read: ${describeUnread(unread)}`);
+    for (const { node, gaps } of read)
+      for (const { section, kind, reason } of gaps) if (kind === 'failed') t.log(`${node}: ${section}: ${reason}`);
+    return read;
+  };
+
+  const nodesAndApi = async (): Promise<Reading> => {
+    const [api, states] = await Promise.all([readApi(t), nodes()]);
+    return { api, states };
+  };
+  return { nodes, nodesAndApi, unread };
 }
 
-export async function readBoth(t: CaseContext): Promise<Reading> {
-  const [api, states] = await Promise.all([readApi(t), readNodes(t)]);
-  return { api, states };
+function describeUnread(unread: ReadonlyMap<string, string>): string {
+  return [...unread].map(([node, reason]) => `${node}: ${reason}`).join('; ');
 }
 
 function reasonOf(error: unknown): string {
@@ -68,19 +86,28 @@ const patienceMs = 25_000;
 
 /**
  * Looks again while there are findings, and keeps those of which the same was seen every time; what passes was a change under way.
- * Fails with the first of what is left after 25 s; all of it becomes evidence.
+ * Fails with the first of what is left after 25 s; all of it becomes evidence. Where nothing is left but a node could not be read,
+ * the case is inconclusive: nothing is known of that node.
  */
-export async function expectNoLasting(t: CaseContext, look: () => Promise<readonly Finding[]>): Promise<void> {
+export async function expectNoLasting(
+  t: CaseContext,
+  look: (read: NodeReader) => Promise<readonly Finding[]>,
+): Promise<void> {
+  const read = nodeReader(t);
   const deadline = performance.now() + patienceMs;
-  let left = await look();
+  let left = await look(read);
   for (let round = 1; left.length > 0 && (round < 3 || performance.now() < deadline); round++) {
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
     t.signal.throwIfAborted();
-    const again = new Map((await look()).map((one) => [one.key, one]));
+    const again = new Map((await look(read)).map((one) => [one.key, one]));
     left = left.flatMap(({ key }) => again.get(key) ?? []);
   }
   const [first] = left;
-  if (first === undefined) return;
+  if (first === undefined) {
+    if (read.unread.size > 0)
+      throw new InconclusiveError(`nothing is wrong on the nodes that were read, but ${describeUnread(read.unread)}`);
+    return;
+  }
   const text = describeFindings(left);
   await t.attach({
     name: 'findings.txt',
