@@ -24,7 +24,7 @@ export interface BenchmarkResult {
 export interface FigureResult extends Figure {
   /** By subject: `plumbline` and the peers that were there. */
   readonly results: Readonly<Record<string, Summary>>;
-  /** By peer: our p50 divided by the peer's. Below 1 is good where lower is better. */
+  /** By peer whose p50 is not 0: ours divided by the peer's. Below 1 is good where lower is better. */
   readonly ratios: Readonly<Record<string, number>>;
 }
 
@@ -43,7 +43,7 @@ export class Recording {
       const known = [...subjects].filter(([, samples]) => samples.length > 0);
       const results = Object.fromEntries(known.map(([subject, samples]) => [subject, summarise(samples)]));
       const own = results[ours];
-      const peers = Object.entries(results).filter(([subject]) => subject !== ours);
+      const peers = Object.entries(results).filter(([subject, { p50 }]) => subject !== ours && p50 !== 0);
       const ratios =
         own === undefined ? {} : Object.fromEntries(peers.map(([subject, { p50 }]) => [subject, own.p50 / p50]));
       return { ...figure, results, ratios };
