@@ -26,6 +26,7 @@ import type {
   AttemptSeen,
   ConntrackEntry,
   DnsStep,
+  EndpointAnswer,
   NetworkFacts,
   Observations,
   Party,
@@ -75,6 +76,7 @@ export interface TraceInput {
 /** More servers than these are not looked at; a Service picks one of its endpoints at random. */
 const serversMost = 12;
 const nodesMost = 8;
+const endpointsMost = 64;
 const snapLength = 192;
 const packetsMost = 20_000;
 const sightingsMost = 20_000;
@@ -145,11 +147,14 @@ export async function observe(input: TraceInput): Promise<Observations> {
             return result;
           });
     const seen = await watchAttempts(input, { question, sites, send: canSend ? send : undefined, gaps });
+    const delivered = seen.attempts.length > 0 && seen.attempts.every(({ outcome }) => outcome === 'allowed');
+    const endpoints = delivered && canSend ? await askEndpoints(input, question, { send, gaps }) : [];
     return {
       question,
       takenAt: new Date().toISOString(),
       dns,
       reach: seen.attempts.length > 0 ? [] : ((await input.reachServers?.(question.servers)) ?? []),
+      endpoints,
       policies: input.opinions(question.servers, question.service !== undefined),
       nodeAddresses: input.nodeAddresses,
       troubledNodes: input.troubledNodes,
@@ -322,6 +327,31 @@ async function attempt(
     ...(result.error === undefined ? {} : { error: result.error }),
     ...(result.http === undefined ? {} : { status: result.http.status }),
   };
+}
+
+/**
+ * Each endpoint that a Service may choose, by its own address: the probe met one of them by chance. Not from outside, where pods'
+ * addresses need not be reachable, nor through a node's address, where they see another source.
+ */
+async function askEndpoints(
+  input: TraceInput,
+  question: Question,
+  { send, gaps }: { send: NonNullable<Watching['send']>; gaps: string[] },
+): Promise<EndpointAnswer[]> {
+  const { from, service, protocol } = question;
+  if (service === undefined || from.kind === 'outside' || ownerOf(input, question.address) !== undefined) return [];
+  const eligible = service.endpoints.filter(({ ready, node }) => ready && (!service.localOnly || node === from.node));
+  if (eligible.length < 2) return [];
+  if (eligible.length > endpointsMost)
+    gaps.push(`only ${endpointsMost} of ${eligible.length} endpoints of ${service.name} were asked`);
+  return Promise.all(
+    eligible.slice(0, endpointsMost).map(async ({ address, port, pod }): Promise<EndpointAnswer> => {
+      const nonce = `plumb-${randomBytes(6).toString('hex')}`;
+      const target = { nonce, protocol, host: address, port, timeoutMs: input.timeoutMs, hostHeader: input.host };
+      const { outcome, latencyMs, error } = await send(target);
+      return { address, port, pod, outcome, latencyMs, ...(error === undefined ? {} : { error }) };
+    }),
+  );
 }
 
 function nodesOf(described: Described | undefined): (string | undefined)[] {

@@ -1,14 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Decides at the ends of the way: names, Services, listeners, and what a server does with a connection. Pure. */
 import type { Finding } from './finding.ts';
-import type { NetworkFacts, Observations, PolicyOpinion, Sighting } from './observations.ts';
+import type { EndpointAnswer, NetworkFacts, Observations, PolicyOpinion, Sighting } from './observations.ts';
 import { describePlace, type Ways } from './path.ts';
 
-export function judgeDelivered({ question, attempts, sightings }: Observations): Finding | undefined {
+/** An endpoint that did not answer although the Service, by another one, did. */
+export function silentEndpoint({ endpoints }: Observations): EndpointAnswer | undefined {
+  return endpoints.find(({ outcome }) => outcome !== 'allowed');
+}
+
+export function judgeDelivered(observations: Observations): Finding | undefined {
+  const { question, attempts, sightings, endpoints } = observations;
   if (attempts.length === 0 || attempts.some(({ outcome }) => outcome !== 'allowed')) return undefined;
   const last = attempts.at(-1);
   const places = new Set(sightings.map(({ place }) => `${place.node} ${place.pod ?? ''} ${place.interface}`)).size;
   const status = last?.status;
+  const silent = silentEndpoint(observations);
+  if (silent !== undefined) {
+    const others = endpoints.filter(({ outcome }) => outcome !== 'allowed');
+    const name = `${silent.pod ?? silent.address}:${silent.port}`;
+    return {
+      delivered: true,
+      reason: undefined,
+      summary: `${question.from.name} reaches ${question.to} this time, by another of its endpoints: ${others.length} of ${endpoints.length} do not answer, among them ${name} (${silent.outcome}).`,
+      objects: others.flatMap(({ pod }) => (pod === undefined ? [] : [`Pod ${pod}`])),
+      next: `Follow a probe to it: plumb trace ${question.from.kind}/${question.from.name} ${name}`,
+    };
+  }
   return {
     delivered: true,
     reason: status !== undefined && status >= 500 ? 'application' : undefined,

@@ -215,6 +215,13 @@ export interface AttemptSeen {
   readonly payloadOctets: number;
 }
 
+/** One endpoint of a Service, asked by its own address from the same source. */
+export interface EndpointAnswer extends Pick<AttemptSeen, 'outcome' | 'error' | 'latencyMs'> {
+  readonly address: string;
+  readonly port: number;
+  readonly pod: string | undefined;
+}
+
 export interface Observations {
   readonly question: Question;
   readonly takenAt: string;
@@ -230,6 +237,8 @@ export interface Observations {
   /** In order of time, for each node. */
   readonly conntrackEvents: readonly ConntrackEvent[];
   readonly policies: readonly PolicyOpinion[];
+  /** All that the probe might have met instead, asked once it was answered through a Service; empty where it was not. */
+  readonly endpoints: readonly EndpointAnswer[];
   /** How the API server reaches the servers, asked only where nothing could be sent from the source. */
   readonly reach: readonly { readonly server: string; readonly reached: boolean; readonly words: string }[];
   /** Addresses of every node. */

@@ -79,6 +79,17 @@ describe('trace: judge', () => {
     expect(verdict.there[2]?.rules.join(' ')).to.contain('dnat');
   });
 
+  it('says that another endpoint than the one met by chance does not answer', () => {
+    const well = { address: '10.244.1.2', port: 8080, pod: 'shop/web-0', outcome: 'allowed', latencyMs: 1 };
+    const ill = { ...well, address: '10.244.2.9', pod: 'shop/web-1', outcome: 'dropped', latencyMs: 1500 };
+    expect(judge({ ...delivered, endpoints: [well, well] }).summary).to.equal(judge(delivered).summary);
+    const verdict = judge({ ...delivered, endpoints: [well, ill] });
+    expect(verdict.outcome).to.equal('delivered');
+    expect(verdict.summary).to.contain('1 of 2 do not answer, among them shop/web-1:8080 (dropped)');
+    expect(verdict.objects).to.deep.equal(['Pod shop/web-1']);
+    expect(verdict.next).to.match(/plumb trace pod\/\S+ shop\/web-1:8080$/);
+  });
+
   const cases: readonly (readonly [string, Observations, string, RegExp])[] = [
     ['a recorded unreachable route', recorded('unreachable-route'), 'no-route', /Node node-a has no usable route/],
     ['a rule that prohibits the way', prohibited(recorded('unreachable-route')), 'no-route', /has no usable route/],

@@ -3,13 +3,14 @@
 import { readFileSync } from 'node:fs';
 import { differences } from '../../probes/trace/baseline.ts';
 import { judge } from '../../probes/trace/judge.ts';
+import { silentEndpoint } from '../../probes/trace/judge-ends.ts';
 import { decodeTraceRecord, type TraceRecord } from '../../probes/trace/record.ts';
 import { traceLines } from '../../probes/trace/trace-lines.ts';
 import { messageOf, Problem } from '../problem.ts';
 import { namesByAddress, readNetworkObjects } from '../target/network-objects.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { onExistingCluster } from './on-existing-cluster.ts';
-import { observeFlow } from '../diagnose/flow.ts';
+import { observeFlow, type TracedFlow } from '../diagnose/flow.ts';
 import { parseTarget, partyFrom } from '../diagnose/parties.ts';
 import type { TraceFlags } from './trace.ts';
 
@@ -27,21 +28,34 @@ export async function traceOnCluster(
     const objects = await readNetworkObjects(kube);
     const from = partyFrom(words.from, { objects, namespace });
     const { host, port, protocol } = parseTarget(words.to, { objects, namespace });
-    const observations = await observeFlow({
-      kube,
-      objects,
-      access: flags.nodeProbes ? await openAccess(lifeSeconds) : undefined,
-      from,
-      to: words.to,
-      host,
-      port,
-      protocol: flags.protocol ?? protocol,
-      timeoutMs: flags.timeout * 1000,
-      payloadOctets: flags.payload ?? 0,
-    });
-    const record: TraceRecord = { schema: 1, verdict: judge(observations), observations };
-    show(record, { json: flags.json === true, names: namesByAddress(objects) });
-    if (baseline !== undefined) showDifferences(baseline, record, flags.json === true);
+    const access = flags.nodeProbes ? await openAccess(lifeSeconds) : undefined;
+    const names = namesByAddress(objects);
+    const follow = async (target: Pick<TracedFlow, 'to' | 'host' | 'port'>): Promise<TraceRecord> => {
+      const observations = await observeFlow({
+        kube,
+        objects,
+        access,
+        from,
+        ...target,
+        protocol: flags.protocol ?? protocol,
+        timeoutMs: flags.timeout * 1000,
+        payloadOctets: flags.payload ?? 0,
+      });
+      return { schema: 1, verdict: judge(observations), observations };
+    };
+    const first = await follow({ to: words.to, host, port });
+    const silent = silentEndpoint(first.observations);
+    // One document on standard output: that of the probe that shows what is wrong.
+    if (silent === undefined || flags.json !== true) show(first, { json: flags.json === true, names });
+    else process.stderr.write(`${first.verdict.summary}\n`);
+    if (baseline !== undefined) showDifferences(baseline, first, flags.json === true);
+    let record = first;
+    if (silent !== undefined) {
+      const to = `${silent.pod ?? silent.address}:${silent.port}`;
+      if (flags.json !== true) process.stdout.write('\n');
+      record = await follow({ to, host: silent.address, port: silent.port });
+      show(record, { json: flags.json === true, names });
+    }
     const { outcome } = record.verdict;
     return exitCodeOf(outcome === 'delivered' ? 'passed' : outcome === 'not-delivered' ? 'failed' : 'inconclusive');
   });

@@ -57,6 +57,13 @@ describe('plumb capture and trace', function () {
     );
     await core.createNamespacedService({
       namespace,
+      body: {
+        metadata: { name: 'either' },
+        spec: { selector: { group: 'either' }, ports: [{ port: 80, targetPort: 8080 }] },
+      },
+    });
+    await core.createNamespacedService({
+      namespace,
       body: { metadata: { name: 'empty' }, spec: { selector: { app: 'nobody' }, ports: [{ port: 80 }] } },
     });
     for (const name of ['client', ...servers]) addresses.set(name, await running(name));
@@ -121,11 +128,13 @@ describe('plumb capture and trace', function () {
     await networking.createNamespacedNetworkPolicy({ namespace, body: { metadata: { name: 'friends-only' }, spec } });
     await inject(cluster, addresses);
     const found = new Map<string, { readonly code: number | null; readonly record: TraceRecord }>();
-    for (const to of ['svc/web', 'svc/guarded', 'svc/empty', `${namespace}/web:9999`, 'svc/fenced', 'svc/unrouted']) {
+    // The last one has a good endpoint too, which a probe meets as often.
+    const unheard = `${namespace}/web:9999`;
+    for (const to of ['svc/web', 'svc/guarded', 'svc/empty', unheard, 'svc/fenced', 'svc/unrouted', 'svc/either']) {
       const { code, output } = await trace(to);
       found.set(to, { code, record: recordIn(output) });
     }
-    const [well, guarded, empty, closed, fenced, unrouted] = found.values();
+    const [well, guarded, empty, closed, fenced, unrouted, either] = found.values();
     const [clientNode] = cluster.nodes['control-plane'];
     const [serverNode] = cluster.nodes['last-worker'];
     expect(well?.code).to.equal(0);
@@ -143,6 +152,7 @@ describe('plumb capture and trace', function () {
       [closed, 'no-listener'],
       [fenced, 'foreign-firewall'],
       [unrouted, 'no-route'],
+      [either, 'foreign-firewall'],
     ] as const) {
       expect(one?.record.verdict.reason, one?.record.verdict.summary).to.equal(reason);
       expect(one?.code).to.equal(1);
@@ -170,7 +180,7 @@ describe('plumb capture and trace', function () {
 function pod(name: string, node: string, command?: string[]): V1Pod {
   const env = command === undefined ? [{ name: 'PLUMB_LISTEN', value: 'tcp/8080' }] : [];
   return {
-    metadata: { name, labels: { app: name } },
+    metadata: { name, labels: { app: name, ...(['web', 'fenced'].includes(name) && { group: 'either' }) } },
     spec: {
       nodeName: node,
       terminationGracePeriodSeconds: 0,
