@@ -43,20 +43,21 @@ export async function traceOnCluster(
       });
       return { schema: 1, verdict: judge(observations), observations };
     };
+    const json = flags.json === true;
     const first = await follow({ to: words.to, host, port });
     const silent = silentEndpoint(first.observations);
-    // One document on standard output: that of the probe that shows what is wrong.
-    if (silent === undefined || flags.json !== true) show(first, { json: flags.json === true, names });
-    else process.stderr.write(`${first.verdict.summary}\n`);
-    if (baseline !== undefined) showDifferences(baseline, first, flags.json === true);
-    let record = first;
+    if (silent === undefined || !json) show(first, { json, names });
+    let last = first;
     if (silent !== undefined) {
       const to = `${silent.pod ?? silent.address}:${silent.port}`;
-      if (flags.json !== true) process.stdout.write('\n');
-      record = await follow({ to, host: silent.address, port: silent.port });
-      show(record, { json: flags.json === true, names });
+      // Standard output is one document: that of the probe that shows what is wrong.
+      if (json) process.stderr.write(`${first.verdict.summary}\n`);
+      else process.stdout.write('\n');
+      last = await follow({ to, host: silent.address, port: silent.port });
+      show(last, { json, names });
     }
-    const { outcome } = record.verdict;
+    if (baseline !== undefined) showDifferences(baseline, first, json);
+    const { outcome } = last.verdict;
     return exitCodeOf(outcome === 'delivered' ? 'passed' : outcome === 'not-delivered' ? 'failed' : 'inconclusive');
   });
 }
