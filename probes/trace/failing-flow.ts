@@ -20,9 +20,12 @@ export interface FlowToTrace {
 }
 
 export interface TracedFailure {
+  /** Of the probe that shows what is wrong. */
   readonly record: TraceRecord;
   /** The ways drawn, line by line. */
   readonly lines: readonly string[];
+  /** What became of an earlier probe that met another endpoint of the Service. */
+  readonly met?: string;
 }
 
 /** Supplied by whoever knows the cluster's objects and policies. */
@@ -65,7 +68,7 @@ export async function recordFailingFlow(input: FailingFlowInput): Promise<void> 
       access: input.access,
       onPacket: packets.add,
     });
-    const { record, lines } = traced;
+    const { record, lines, met } = traced;
     await attach({
       name: 'trace.json',
       content: JSON.stringify(record, undefined, 2),
@@ -83,6 +86,7 @@ export async function recordFailingFlow(input: FailingFlowInput): Promise<void> 
         : ' The attempt was repeated under a trace.';
     explanation = [
       `${explanation}${again}`,
+      ...(met === undefined ? [] : [met]),
       summary,
       ...evidence.map((fact) => `- ${fact}`),
       `Next: ${next}`,

@@ -2,15 +2,13 @@
 /** The part of `plumb trace` that meets a cluster. */
 import { readFileSync } from 'node:fs';
 import { differences } from '../../probes/trace/baseline.ts';
-import { judge } from '../../probes/trace/judge.ts';
-import { silentEndpoint } from '../../probes/trace/judge-ends.ts';
 import { decodeTraceRecord, type TraceRecord } from '../../probes/trace/record.ts';
 import { traceLines } from '../../probes/trace/trace-lines.ts';
 import { messageOf, Problem } from '../problem.ts';
 import { namesByAddress, readNetworkObjects } from '../target/network-objects.ts';
 import { exitCodeOf } from './exit-code.ts';
 import { onExistingCluster } from './on-existing-cluster.ts';
-import { observeFlow, type TracedFlow } from '../diagnose/flow.ts';
+import { traceFlow } from '../diagnose/flow.ts';
 import { parseTarget, partyFrom } from '../diagnose/parties.ts';
 import type { TraceFlags } from './trace.ts';
 
@@ -28,36 +26,29 @@ export async function traceOnCluster(
     const objects = await readNetworkObjects(kube);
     const from = partyFrom(words.from, { objects, namespace });
     const { host, port, protocol } = parseTarget(words.to, { objects, namespace });
-    const access = flags.nodeProbes ? await openAccess(lifeSeconds) : undefined;
-    const names = namesByAddress(objects);
-    const follow = async (target: Pick<TracedFlow, 'to' | 'host' | 'port'>): Promise<TraceRecord> => {
-      const observations = await observeFlow({
-        kube,
-        objects,
-        access,
-        from,
-        ...target,
-        protocol: flags.protocol ?? protocol,
-        timeoutMs: flags.timeout * 1000,
-        payloadOctets: flags.payload ?? 0,
-      });
-      return { schema: 1, verdict: judge(observations), observations };
-    };
+    const { first, toSilent } = await traceFlow({
+      kube,
+      objects,
+      access: flags.nodeProbes ? await openAccess(lifeSeconds) : undefined,
+      from,
+      to: words.to,
+      host,
+      port,
+      protocol: flags.protocol ?? protocol,
+      timeoutMs: flags.timeout * 1000,
+      payloadOctets: flags.payload ?? 0,
+    });
     const json = flags.json === true;
-    const first = await follow({ to: words.to, host, port });
-    const silent = silentEndpoint(first.observations);
-    if (silent === undefined || !json) show(first, { json, names });
-    let last = first;
-    if (silent !== undefined) {
-      const to = `${silent.pod ?? silent.address}:${silent.port}`;
-      // Standard output is one document: that of the probe that shows what is wrong.
-      if (json) process.stderr.write(`${first.verdict.summary}\n`);
-      else process.stdout.write('\n');
-      last = await follow({ to, host: silent.address, port: silent.port });
-      show(last, { json, names });
+    const names = namesByAddress(objects);
+    if (toSilent === undefined || !json) show(first, { json, names });
+    // Standard output is one document: that of the probe that shows what is wrong.
+    else process.stderr.write(`${first.verdict.summary}\n`);
+    if (toSilent !== undefined) {
+      if (!json) process.stdout.write('\n');
+      show(toSilent, { json, names });
     }
     if (baseline !== undefined) showDifferences(baseline, first, json);
-    const { outcome } = last.verdict;
+    const { outcome } = (toSilent ?? first).verdict;
     return exitCodeOf(outcome === 'delivered' ? 'passed' : outcome === 'not-delivered' ? 'failed' : 'inconclusive');
   });
 }

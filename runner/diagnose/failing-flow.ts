@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Traces the flow of a failed case with what the cluster's objects and policies say about it. */
 import type { FlowTracer } from '../../probes/trace/failing-flow.ts';
-import { judge } from '../../probes/trace/judge.ts';
 import { traceLines } from '../../probes/trace/trace-lines.ts';
 import type { KubeClients } from '../../suites/kube-clients.ts';
 import { namesByAddress, readNetworkObjects } from '../target/network-objects.ts';
-import { observeFlow } from './flow.ts';
+import { traceFlow } from './flow.ts';
 import { partyFrom } from './parties.ts';
 
 const timeoutMs = 1_500;
@@ -14,7 +13,7 @@ export function flowTracer(kube: KubeClients): FlowTracer {
   return async ({ pod, node, host, port, protocol, payloadOctets, access, onPacket }) => {
     const objects = await readNetworkObjects(kube);
     const from = partyFrom(pod ?? `node/${node}`, { objects, namespace: 'default' });
-    const observations = await observeFlow({
+    const { first, toSilent } = await traceFlow({
       kube,
       objects,
       access,
@@ -27,8 +26,12 @@ export function flowTracer(kube: KubeClients): FlowTracer {
       payloadOctets,
       onPacket,
     });
-    const verdict = judge(observations);
-    const lines = traceLines(observations, verdict, { names: namesByAddress(objects), colour: false });
-    return { record: { schema: 1, verdict, observations }, lines };
+    const traces = [first, ...(toSilent === undefined ? [] : [toSilent])];
+    const names = namesByAddress(objects);
+    const lines = traces.flatMap(({ observations, verdict }) => [
+      ...traceLines(observations, verdict, { names, colour: false }),
+      '',
+    ]);
+    return toSilent === undefined ? { record: first, lines } : { record: toSilent, lines, met: first.verdict.summary };
   };
 }

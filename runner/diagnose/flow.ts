@@ -4,7 +4,10 @@ import type { SeenPacket } from '../../probes/capture/capture.ts';
 import type { KubeClients } from '../../suites/kube-clients.ts';
 import type { NodeAccess } from '../../probes/node-session/node-access.ts';
 import { observe } from '../../probes/trace/collect.ts';
+import { judge } from '../../probes/trace/judge.ts';
+import { silentEndpoint } from '../../probes/trace/judge-ends.ts';
 import type { Observations, Party, TraceProtocol } from '../../probes/trace/observations.ts';
+import type { TraceRecord } from '../../probes/trace/record.ts';
 import { addressesOfNode, type NetworkObjects } from '../target/network-objects.ts';
 import { describeAddress, podsByName, troubledNodes } from './parties.ts';
 import { policyOpinions } from './policy-opinions.ts';
@@ -25,6 +28,25 @@ export interface TracedFlow {
 }
 
 const serversMost = 4;
+
+export interface TracedFlows {
+  readonly first: TraceRecord;
+  /** To an endpoint of the Service that does not answer, where the first probe met another one that does. */
+  readonly toSilent: TraceRecord | undefined;
+}
+
+/** Traces the flow, and once more to an endpoint that does not answer where it is only chance that the first probe did not meet it. */
+export async function traceFlow(flow: TracedFlow): Promise<TracedFlows> {
+  const trace = async (one: TracedFlow): Promise<TraceRecord> => {
+    const observations = await observeFlow(one);
+    return { schema: 1, verdict: judge(observations), observations };
+  };
+  const first = await trace(flow);
+  const silent = silentEndpoint(first.observations);
+  if (silent === undefined) return { first, toSilent: undefined };
+  const { address: host, port, pod } = silent;
+  return { first, toSilent: await trace({ ...flow, to: `${pod ?? host}:${port}`, host, port }) };
+}
 
 export async function observeFlow({ objects, from, protocol, kube, ...flow }: TracedFlow): Promise<Observations> {
   const transport = protocol === 'udp' ? 'udp' : 'tcp';
