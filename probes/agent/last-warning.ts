@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+import { setTimeout } from 'node:timers/promises';
 import type { CoreV1Api, CoreV1Event, KubernetesObject } from '@kubernetes/client-node';
+
+const patienceMs = 3_000;
 
 /**
  * `; REASON: message` of the newest Warning that the cluster's components have about an object, as `kubectl describe` shows it: why a pod
@@ -8,7 +11,11 @@ import type { CoreV1Api, CoreV1Event, KubernetesObject } from '@kubernetes/clien
 export async function lastWarning(core: CoreV1Api, { metadata }: KubernetesObject): Promise<string> {
   const { namespace = 'default', uid } = metadata ?? {};
   const fieldSelector = `involvedObject.uid=${uid},type=Warning`;
-  const { items } = await core.listNamespacedEvent({ namespace, fieldSelector }).catch(() => ({ items: [] }));
+  const { items } = await Promise.race([
+    core.listNamespacedEvent({ namespace, fieldSelector }),
+    // An API server that went silent must not keep the error back.
+    setTimeout(patienceMs, { items: [] }, { ref: false }),
+  ]).catch(() => ({ items: [] }));
   const [newest] = items.toSorted((a, b) => seenAt(b) - seenAt(a));
   return newest === undefined ? '' : `; ${newest.reason}: ${newest.message}`;
 }

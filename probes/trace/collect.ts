@@ -242,7 +242,9 @@ async function watchAttempts(input: TraceInput, watching: Watching): Promise<Wat
   ]);
   const attempts: AttemptSeen[] = [];
   for (const payloadOctets of input.payloadOctets > 0 ? [0, input.payloadOctets] : [0]) {
-    attempts.push(await attempt(input, question, { send, payloadOctets }));
+    // The second attempt must not meet the first one's connection that is just being closed.
+    const localPort = question.clientPort + (payloadOctets > 0 ? 1 : 0);
+    attempts.push(await attempt(input, question, { send, payloadOctets, localPort }));
     if (attempts.at(-1)?.outcome !== 'allowed') break;
   }
   await settled(capture.received);
@@ -305,8 +307,12 @@ async function settled(received: () => number): Promise<void> {
 
 async function attempt(
   { host, timeoutMs }: TraceInput,
-  { protocol, port, address, clientPort }: Question,
-  { send, payloadOctets }: { send: NonNullable<Watching['send']>; payloadOctets: number },
+  { protocol, port, address }: Pick<Question, 'protocol' | 'port' | 'address'>,
+  {
+    send,
+    payloadOctets,
+    localPort,
+  }: { send: NonNullable<Watching['send']>; payloadOctets: number; localPort?: number },
 ): Promise<AttemptSeen> {
   const nonce = `plumb-${randomBytes(6).toString('hex')}`;
   const result = await send({
@@ -315,8 +321,7 @@ async function attempt(
     host: address ?? host,
     port,
     timeoutMs,
-    // The second attempt must not meet the first one's connection that is just being closed.
-    localPort: clientPort + (payloadOctets > 0 ? 1 : 0),
+    ...(localPort === undefined ? {} : { localPort }),
     hostHeader: host,
     ...(payloadOctets > 0 ? { payloadBytes: payloadOctets } : {}),
   });
@@ -346,10 +351,8 @@ async function askEndpoints(
     gaps.push(`only ${endpointsMost} of ${eligible.length} endpoints of ${service.name} were asked`);
   return Promise.all(
     eligible.slice(0, endpointsMost).map(async ({ address, port, pod }): Promise<EndpointAnswer> => {
-      const nonce = `plumb-${randomBytes(6).toString('hex')}`;
-      const target = { nonce, protocol, host: address, port, timeoutMs: input.timeoutMs, hostHeader: input.host };
-      const { outcome, latencyMs, error } = await send(target);
-      return { address, port, pod, outcome, latencyMs, ...(error === undefined ? {} : { error }) };
+      const seen = await attempt(input, { protocol, address, port }, { send, payloadOctets: 0 });
+      return { address, port, pod, ...seen };
     }),
   );
 }

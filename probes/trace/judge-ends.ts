@@ -4,9 +4,14 @@ import type { Finding } from './finding.ts';
 import type { EndpointAnswer, NetworkFacts, Observations, PolicyOpinion, Sighting } from './observations.ts';
 import { describePlace, type Ways } from './path.ts';
 
-/** An endpoint that did not answer although the Service, by another one, did. */
-export function silentEndpoint({ endpoints }: Observations): EndpointAnswer | undefined {
-  return endpoints.find(({ outcome }) => outcome !== 'allowed');
+/** Endpoints that did not answer although the Service, by another one, did. */
+export function silentEndpoints({ endpoints }: Observations): readonly EndpointAnswer[] {
+  return endpoints.filter(({ outcome }) => outcome !== 'allowed');
+}
+
+/** As a target of `plumb trace`. */
+export function endpointName({ pod, address, port }: EndpointAnswer): string {
+  return `${pod ?? (address.includes(':') ? `[${address}]` : address)}:${port}`;
 }
 
 export function judgeDelivered(observations: Observations): Finding | undefined {
@@ -15,15 +20,15 @@ export function judgeDelivered(observations: Observations): Finding | undefined 
   const last = attempts.at(-1);
   const places = new Set(sightings.map(({ place }) => `${place.node} ${place.pod ?? ''} ${place.interface}`)).size;
   const status = last?.status;
-  const silent = silentEndpoint(observations);
-  if (silent !== undefined) {
-    const others = endpoints.filter(({ outcome }) => outcome !== 'allowed');
-    const name = `${silent.pod ?? silent.address}:${silent.port}`;
+  const silent = silentEndpoints(observations);
+  const [one] = silent;
+  if (one !== undefined) {
+    const name = endpointName(one);
     return {
       delivered: true,
       reason: undefined,
-      summary: `${question.from.name} reaches ${question.to} this time, by another of its endpoints: ${others.length} of ${endpoints.length} do not answer, among them ${name} (${silent.outcome}).`,
-      objects: others.flatMap(({ pod }) => (pod === undefined ? [] : [`Pod ${pod}`])),
+      summary: `${question.from.name} reaches ${question.to} this time, by another of its endpoints: ${silent.length} of ${endpoints.length} do not answer, among them ${name} (${one.outcome}).`,
+      objects: silent.flatMap(({ pod }) => (pod === undefined ? [] : [`Pod ${pod}`])),
       next: `Follow a probe to it: plumb trace ${question.from.kind}/${question.from.name} ${name}`,
     };
   }

@@ -216,7 +216,7 @@ export interface AttemptSeen {
 }
 
 /** One endpoint of a Service, asked by its own address from the same source. */
-export interface EndpointAnswer extends Pick<AttemptSeen, 'outcome' | 'error' | 'latencyMs'> {
+export interface EndpointAnswer extends AttemptSeen {
   readonly address: string;
   readonly port: number;
   readonly pod: string | undefined;

@@ -80,7 +80,14 @@ describe('trace: judge', () => {
   });
 
   it('says that another endpoint than the one met by chance does not answer', () => {
-    const well = { address: '10.244.1.2', port: 8080, pod: 'shop/web-0', outcome: 'allowed', latencyMs: 1 };
+    const well = {
+      address: '10.244.1.2',
+      port: 8080,
+      pod: 'shop/web-0',
+      outcome: 'allowed',
+      latencyMs: 1,
+      payloadOctets: 0,
+    };
     const ill = { ...well, address: '10.244.2.9', pod: 'shop/web-1', outcome: 'dropped', latencyMs: 1500 };
     expect(judge({ ...delivered, endpoints: [well, well] }).summary).to.equal(judge(delivered).summary);
     const verdict = judge({ ...delivered, endpoints: [well, ill] });

@@ -28,9 +28,9 @@ export function flowTracer(kube: KubeClients): FlowTracer {
     });
     const traces = [first, ...(toSilent === undefined ? [] : [toSilent])];
     const names = namesByAddress(objects);
-    const lines = traces.flatMap(({ observations, verdict }) => [
+    const lines = traces.flatMap(({ observations, verdict }, index) => [
+      ...(index === 0 ? [] : ['']),
       ...traceLines(observations, verdict, { names, colour: false }),
-      '',
     ]);
     return toSilent === undefined ? { record: first, lines } : { record: toSilent, lines, met: first.verdict.summary };
   };

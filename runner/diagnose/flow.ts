@@ -5,7 +5,7 @@ import type { KubeClients } from '../../suites/kube-clients.ts';
 import type { NodeAccess } from '../../probes/node-session/node-access.ts';
 import { observe } from '../../probes/trace/collect.ts';
 import { judge } from '../../probes/trace/judge.ts';
-import { silentEndpoint } from '../../probes/trace/judge-ends.ts';
+import { endpointName, silentEndpoints } from '../../probes/trace/judge-ends.ts';
 import type { Observations, Party, TraceProtocol } from '../../probes/trace/observations.ts';
 import type { TraceRecord } from '../../probes/trace/record.ts';
 import { addressesOfNode, type NetworkObjects } from '../target/network-objects.ts';
@@ -42,10 +42,10 @@ export async function traceFlow(flow: TracedFlow): Promise<TracedFlows> {
     return { schema: 1, verdict: judge(observations), observations };
   };
   const first = await trace(flow);
-  const silent = silentEndpoint(first.observations);
+  const [silent] = silentEndpoints(first.observations);
   if (silent === undefined) return { first, toSilent: undefined };
-  const { address: host, port, pod } = silent;
-  return { first, toSilent: await trace({ ...flow, to: `${pod ?? host}:${port}`, host, port }) };
+  const { address: host, port } = silent;
+  return { first, toSilent: await trace({ ...flow, to: endpointName(silent), host, port }) };
 }
 
 export async function observeFlow({ objects, from, protocol, kube, ...flow }: TracedFlow): Promise<Observations> {
