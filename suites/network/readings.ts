@@ -24,16 +24,17 @@ export async function readApi(t: CaseContext): Promise<ApiObjects> {
   return { nodes: nodes.items, pods: pods.items, services: services.items, endpointSlices: endpointSlices.items };
 }
 
-/** Reads nodes for one case, and remembers those that it could not read. */
+/** Reads nodes for one look, and remembers those that it could not read. */
 export interface NodeReader {
   /** The Ready Linux nodes. Skips the case where none of them can be read. */
   readonly nodes: (options?: CollectOptions) => Promise<NodeState[]>;
   readonly nodesAndApi: () => Promise<Reading>;
-  /** Nodes that could not be read the last time, and why. */
+  /** Nodes that could not be read, be it once, and why. */
   readonly unread: ReadonlyMap<string, string>;
 }
 
-function nodeReader(t: CaseContext): NodeReader {
+/** Names of the nodes to read; those that are too many are told in the log. */
+function nodesToRead(t: CaseContext): readonly string[] {
   const ready = t.cluster.nodes.filter(
     ({ metadata, status }) =>
       (metadata?.labels?.['kubernetes.io/os'] ?? 'linux') === 'linux' &&
@@ -41,12 +42,15 @@ function nodeReader(t: CaseContext): NodeReader {
   );
   const names = ready.map(({ metadata }) => metadata?.name ?? '');
   if (names.length > nodesMost) t.log(`not read: ${names.slice(nodesMost).join(', ')}`);
+  return names.slice(0, nodesMost);
+}
+
+function nodeReader(t: CaseContext, names: readonly string[]): NodeReader {
   const unread = new Map<string, string>();
 
   const nodes = async (options: CollectOptions = {}): Promise<NodeState[]> => {
-    unread.clear();
     const states = await Promise.all(
-      names.slice(0, nodesMost).map(async (name): Promise<NodeState[]> => {
+      names.map(async (name): Promise<NodeState[]> => {
         try {
           return [await collectNodeState(await t.probes.node(name), options)];
         } catch (error) {
@@ -93,12 +97,14 @@ export async function expectNoLasting(
   t: CaseContext,
   look: (read: NodeReader) => Promise<readonly Finding[]>,
 ): Promise<void> {
-  const read = nodeReader(t);
+  const names = nodesToRead(t);
+  let read = nodeReader(t, names);
   const deadline = performance.now() + patienceMs;
   let left = await look(read);
   for (let round = 1; left.length > 0 && (round < 3 || performance.now() < deadline); round++) {
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
     t.signal.throwIfAborted();
+    read = nodeReader(t, names);
     const again = new Map((await look(read)).map((one) => [one.key, one]));
     left = left.flatMap(({ key }) => again.get(key) ?? []);
   }
