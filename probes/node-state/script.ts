@@ -161,7 +161,8 @@ export function splitAnswer(text: string, nonce: string): Answer {
     const lineEnd = text.indexOf('\n', at);
     const end = lineEnd === -1 ? text.length : lineEnd;
     const [verb = '', first = '', ...rest] = text.slice(at + mark.length, end).split(' ');
-    if (verb === 'end') {
+    // Cut off before its code, an end says nothing of how the section ended.
+    if (verb === 'end' && first !== '') {
       close(at - 1, Number(first), rest.join(' '));
       continue;
     }
